@@ -1,0 +1,206 @@
+//! Plain settings, shared by every layer: what the user may choose, and the defaults, all in one place.
+//!
+//! Nothing here reads a file or knows LSP. `models.toml` profiles give [`Decoding`] defaults, a client's
+//! options become [`Settings`] in `lsp/options.rs`, and the command line overrides single fields.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Who chooses the tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The base model alone, unhardened.
+    Off,
+    /// Co-decoding: the security model proposes, the base accepts or draws itself (CoSec, Algorithm 1).
+    #[default]
+    Cosec,
+    /// The security model alone.
+    Security,
+}
+
+/// Which base distribution the ratio `p / q` and the base's own draw use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ratio {
+    /// Both roles are warped, each with its own temperature and top-p, as the paper's text and tables say.
+    #[default]
+    Warped,
+    /// The base's plain softmax, as the paper's published code does (`sample_with_experts`).
+    RawBase,
+}
+
+/// How one role turns logits into a distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sampling {
+    /// Softmax temperature; 0 takes the most likely token. By default, 0.4.
+    pub temperature: f32,
+    /// Nucleus mass in (0, 1]; 1 keeps every token. By default, 0.95 (table 2).
+    pub top_p: f32,
+    /// Tokens less likely than this are dropped. By default, 0 (table 2).
+    pub min_prob: f32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.4, top_p: 0.95, min_prob: 0.0 }
+    }
+}
+
+/// Everything that the co-decoding step depends on, besides the models and the seed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decoding {
+    /// Who chooses the tokens. By default, `cosec`.
+    pub mode: Mode,
+    /// Acceptance threshold α: the security model's token is kept iff `α < min(1, p / q)`. By default, 0.3.
+    pub alpha: f32,
+    /// Which base distribution the ratio uses. By default, `warped`.
+    pub ratio: Ratio,
+    /// The base model's sampling.
+    pub base: Sampling,
+    /// The security model's sampling.
+    pub security: Sampling,
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            alpha: 0.3,
+            ratio: Ratio::default(),
+            base: Sampling::default(),
+            security: Sampling::default(),
+        }
+    }
+}
+
+/// When a completion may run over the end of the line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MultiLine {
+    /// Several lines where the rest of the current line is empty, one line elsewhere.
+    #[default]
+    Auto,
+    /// Several lines everywhere.
+    Always,
+    /// One line everywhere.
+    Never,
+}
+
+/// What a user may set. Field names in a client's JSON are the camelCase of these.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Settings {
+    /// Whether anything is completed at all. By default, true.
+    pub enabled: bool,
+    /// Name of the profile in `models.toml`. By default, `default`.
+    pub profile: String,
+    /// Overrides the profile's mode. By default, none.
+    pub mode: Option<Mode>,
+    /// Overrides the profile's α everywhere. By default, none.
+    pub alpha: Option<f32>,
+    /// α per language id, stronger than `alpha`. By default, empty.
+    pub alpha_by_language: BTreeMap<String, f32>,
+    /// α per path glob, stronger than both; the first glob in order that matches wins. By default, empty.
+    pub alpha_by_path: Vec<(String, f32)>,
+    /// Overrides the profile's ratio rule. By default, none.
+    pub ratio: Option<Ratio>,
+    /// Overrides both roles' temperature. By default, none.
+    pub temperature: Option<f32>,
+    /// Language ids switched on or off; `*` stands for all others. By default, `{"*": true}`.
+    pub languages: BTreeMap<String, bool>,
+    /// Globs of files that are never completed and never used as context. By default, [`SECRET_FILES`].
+    pub excluded_files: Vec<String>,
+    /// Whether suggestions come while typing, or only when asked for. By default, true.
+    pub automatic: bool,
+    /// When a completion may have several lines. By default, `auto`.
+    pub multi_line: MultiLine,
+    /// Most lines of one completion. By default, 12.
+    pub max_lines: usize,
+    /// Most tokens of one completion. By default, 96.
+    pub max_tokens: usize,
+    /// Time for one completion in ms; what is finished by then is returned. By default, 10,000.
+    pub time_budget_ms: u64,
+    /// Quiet time in ms before an automatic request reaches the models. By default, 75.
+    pub debounce_ms: u64,
+    /// Most tokens of the prompt before the cursor's line. By default, 1,024.
+    pub prefix_tokens: usize,
+    /// Most tokens of the prompt after the cursor. By default, 256.
+    pub suffix_tokens: usize,
+    /// Compute threads; 0 takes all physical cores. By default, 0.
+    pub threads: usize,
+    /// Minutes without a request after which the models leave memory; 0 keeps them. By default, 30.
+    pub idle_unload_minutes: u64,
+    /// Most memory in MiB for all KV caches together. By default, 1,024.
+    pub kv_memory_mib: u64,
+}
+
+/// Files that hold secrets: never completed, never prompted from.
+pub const SECRET_FILES: [&str; 16] = [
+    "**/.env",
+    "**/.env.*",
+    "**/*.env",
+    "**/*.pem",
+    "**/*.key",
+    "**/*.crt",
+    "**/*.cert",
+    "**/*.p12",
+    "**/*.pfx",
+    "**/*.kdbx",
+    "**/id_{rsa,dsa,ecdsa,ed25519}*",
+    "**/.netrc",
+    "**/.pgpass",
+    "**/.npmrc",
+    "**/secrets.{yml,yaml,toml,json}",
+    "**/{.aws,.ssh,.gnupg}/**",
+];
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            profile: "default".to_owned(),
+            mode: None,
+            alpha: None,
+            alpha_by_language: BTreeMap::new(),
+            alpha_by_path: Vec::new(),
+            ratio: None,
+            temperature: None,
+            languages: BTreeMap::from([("*".to_owned(), true)]),
+            excluded_files: SECRET_FILES.map(str::to_owned).to_vec(),
+            automatic: true,
+            multi_line: MultiLine::default(),
+            max_lines: 12,
+            max_tokens: 96,
+            time_budget_ms: 10_000,
+            debounce_ms: 75,
+            prefix_tokens: 1024,
+            suffix_tokens: 256,
+            threads: 0,
+            idle_unload_minutes: 30,
+            kv_memory_mib: 1024,
+        }
+    }
+}
+
+impl Settings {
+    /// Time for one completion.
+    pub fn time_budget(&self) -> Duration {
+        Duration::from_millis(self.time_budget_ms)
+    }
+
+    /// Quiet time before an automatic request reaches the models.
+    pub fn debounce(&self) -> Duration {
+        Duration::from_millis(self.debounce_ms)
+    }
+
+    /// Whether documents of this language id are completed.
+    pub fn language_enabled(&self, language: &str) -> bool {
+        let listed = self.languages.get(language).or_else(|| self.languages.get("*"));
+        listed.copied().unwrap_or(true)
+    }
+}

@@ -1,0 +1,286 @@
+//! The thread that owns models and sequences, behind a cheap handle.
+//!
+//! Above this layer there are only values: a [`Request`] goes in, [`Chunk`]s come out, and dropping the
+//! [`Decode`] stops the work within one forward. [`Backend`] has two implementations: [`local`] and the
+//! scripted one of the protocol tests.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::config::Decoding;
+use crate::prompt::Prompt;
+use crate::prompt::stop::StopRules;
+
+/// Names a document; requests of one document supersede each other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DocumentId(pub Arc<str>);
+
+/// One completion to decode.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Whose request this is: a newer request of the same document ends this one as [`Finish::Superseded`].
+    pub document: DocumentId,
+    /// The text around the cursor.
+    pub prompt: Prompt,
+    /// Most prompt tokens before the cursor's line, and after the cursor.
+    pub budget: PromptBudget,
+    /// The law by which tokens are chosen.
+    pub decoding: Decoding,
+    /// Keys every draw: equal requests with equal seeds decode equal tokens.
+    pub seed: u64,
+    /// When the text has said enough.
+    pub stop: StopRules,
+    /// Most tokens to decode.
+    pub max_tokens: usize,
+    /// Time to decode, counted from the first forward; what is there when it ends is kept.
+    pub time_budget: Duration,
+    /// Tokens that an earlier run of this very request already chose: they are kept, and decoding goes on after them.
+    pub resume: Vec<u32>,
+}
+
+/// Most tokens that the text before and after the cursor may take in the prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PromptBudget {
+    /// For the lines above the cursor's line.
+    pub prefix_tokens: usize,
+    /// For the text after the cursor.
+    pub suffix_tokens: usize,
+}
+
+/// What a running request says: any number of `Text`, then exactly one `Done`.
+#[derive(Clone, Debug)]
+pub enum Chunk {
+    /// More text. The concatenation of all `text` is the completion so far.
+    Text(TextChunk),
+    /// The end.
+    Done(Done),
+}
+
+/// Newly decoded tokens and the text that they complete.
+#[derive(Clone, Debug, Default)]
+pub struct TextChunk {
+    /// Whole characters only; may be empty while a character is incomplete. Never text that stood left of the cursor.
+    pub text: String,
+    /// The tokens decoded since the last chunk, oldest first.
+    pub tokens: Vec<TokenTrace>,
+}
+
+/// Why one token is what it is ([CO-DECODING.md], "What each token remembers").
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenTrace {
+    /// Token id.
+    pub token: u32,
+    /// The token's text, lossy where it is not a whole character.
+    pub text: String,
+    /// `security` where its proposal was accepted, `base` where the base drew.
+    pub role: Role,
+    /// The base's probability of `token`; absent where the base was not asked.
+    pub p: Option<f32>,
+    /// The security model's probability of its proposal; absent where it was not asked.
+    pub q: Option<f32>,
+    /// `min(1, p / q)` of the proposal, which α was compared with.
+    pub ratio: Option<f32>,
+    /// What the security model proposed, where the proposal was rejected.
+    pub rejected: Option<String>,
+    /// What the base would have drawn here with the same key.
+    pub base_choice: Option<String>,
+    /// The emitted token differs from the base's own choice: hardening changed something here.
+    pub intervened: bool,
+}
+
+/// The two models of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// The model that is hardened.
+    Base,
+    /// The small model that hardens it.
+    Security,
+}
+
+/// How a request ended, and what it took.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Why decoding ended.
+    pub finish: Finish,
+    /// What it took.
+    pub stats: RequestStats,
+}
+
+/// Why decoding ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// A stop token: the model had nothing more to say.
+    EndOfText,
+    /// A rule of [`StopRules`]; the text is already cut.
+    StopRule(crate::prompt::stop::StopReason),
+    /// `max_tokens` was reached.
+    TokenLimit,
+    /// `time_budget` was used up.
+    TimeBudget,
+    /// The caller dropped the [`Decode`].
+    Cancelled,
+    /// A newer request of the same document came.
+    Superseded,
+    /// The models are not (yet) there; the reason is for people.
+    NotReady(String),
+    /// The models failed; the reason is for people. The server goes on.
+    Failed(String),
+}
+
+/// What one request took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestStats {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Prompt tokens that the base's KV cache already held.
+    pub reused_tokens: usize,
+    /// Tokens that the base evaluated before the first new token.
+    pub base_prefill_tokens: usize,
+    /// Tokens that the security model evaluated before the first new token.
+    pub security_prefill_tokens: usize,
+    /// Tokens decoded.
+    pub decoded_tokens: usize,
+    /// Proposals of the security model, and how many of them were accepted.
+    pub proposed: usize,
+    /// See `proposed`.
+    pub accepted: usize,
+    /// Tokens that differ from the base's own choice.
+    pub interventions: usize,
+    /// Time from the worker's start on the request to the first decoded token, in ms.
+    pub first_token_ms: f64,
+    /// Time from the worker's start on the request to its end, in ms.
+    pub total_ms: f64,
+}
+
+/// A running request. Dropping it cancels the work.
+#[derive(Debug)]
+pub struct Decode {
+    /// What the request says.
+    pub chunks: mpsc::UnboundedReceiver<Chunk>,
+    /// Cancels on drop.
+    pub guard: DropGuard,
+}
+
+/// The worker's side of a [`Decode`].
+#[derive(Clone, Debug)]
+pub struct DecodeSink {
+    /// Where chunks go; a closed channel means that nobody listens.
+    pub chunks: mpsc::UnboundedSender<Chunk>,
+    /// Checked between forwards.
+    pub cancelled: CancellationToken,
+}
+
+impl Decode {
+    /// A connected pair: what the caller holds and what the worker holds.
+    pub fn channel() -> (Self, DecodeSink) {
+        let (sender, chunks) = mpsc::unbounded_channel();
+        let cancelled = CancellationToken::new();
+        let guard = cancelled.clone().drop_guard();
+        (Self { chunks, guard }, DecodeSink { chunks: sender, cancelled })
+    }
+}
+
+/// Something that decodes requests: the local engine, or a script in tests.
+pub trait Backend: Send + Sync + 'static {
+    /// Starts a request and returns at once. The answer always ends in one [`Chunk::Done`].
+    fn submit(&self, request: Request) -> Decode;
+
+    /// The document is closed: its sequences may go.
+    fn forget(&self, document: &DocumentId);
+
+    /// The state of the models, as it changes.
+    fn state(&self) -> watch::Receiver<State>;
+
+    /// Totals and recent figures since the start.
+    fn totals(&self) -> Totals;
+
+    /// Applies the settings that concern the engine (profile, threads, memory, idle unload); cheap, asynchronous.
+    fn configure(&self, settings: &crate::config::Settings);
+}
+
+/// Where the models are.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "state")]
+pub enum State {
+    /// Not in memory; the next request loads them.
+    #[default]
+    Unloaded,
+    /// Files are being downloaded.
+    Fetching {
+        /// Model name of `models.toml`.
+        model: String,
+        /// Bytes that are here.
+        done_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// Files are being read.
+    Loading {
+        /// Profile name.
+        profile: String,
+    },
+    /// Requests are served.
+    Ready(Box<LoadedProfile>),
+    /// Loading failed; the reason says what to do.
+    Failed {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// What is in memory.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadedProfile {
+    /// Profile name.
+    pub profile: String,
+    /// Base model name.
+    pub base: String,
+    /// Security model name.
+    pub security: String,
+    /// Adapter name; absent while the security role is played by the plain small model.
+    pub adapter: Option<String>,
+    /// `cpu`, `cuda:0`, `metal:0`.
+    pub device: String,
+    /// The profile's own decoding settings, before a user's overrides.
+    pub decoding: Decoding,
+    /// Whether the prompt can be fill-in-the-middle.
+    pub fill_in_middle: bool,
+    /// Seconds from the files to ready.
+    pub load_seconds: f64,
+}
+
+/// Figures since the start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Requests that decoded at least one token.
+    pub requests: u64,
+    /// Prompt tokens asked for, and how many of them were in the cache.
+    pub prompt_tokens: u64,
+    /// See `prompt_tokens`.
+    pub reused_tokens: u64,
+    /// Tokens decoded.
+    pub decoded_tokens: u64,
+    /// Proposals and acceptances of the security model.
+    pub proposed: u64,
+    /// See `proposed`.
+    pub accepted: u64,
+    /// Tokens that differ from the base's own choice.
+    pub interventions: u64,
+    /// Bytes of all KV caches.
+    pub kv_bytes: u64,
+    /// Sequences kept.
+    pub sequences: usize,
+    /// The last requests, newest last; at most 64.
+    #[serde(skip)]
+    pub recent: VecDeque<RequestStats>,
+}
