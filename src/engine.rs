@@ -13,7 +13,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Decoding;
+pub use crate::decode::Role;
 use crate::prompt::Prompt;
+pub use crate::prompt::fim::PromptBudget;
 use crate::prompt::stop::StopRules;
 
 /// Names a document; requests of one document supersede each other.
@@ -41,15 +43,6 @@ pub struct Request {
     pub time_budget: Duration,
     /// Tokens that an earlier run of this very request already chose: they are kept, and decoding goes on after them.
     pub resume: Vec<u32>,
-}
-
-/// Most tokens that the text before and after the cursor may take in the prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PromptBudget {
-    /// For the lines above the cursor's line.
-    pub prefix_tokens: usize,
-    /// For the text after the cursor.
-    pub suffix_tokens: usize,
 }
 
 /// What a running request says: any number of `Text`, then exactly one `Done`.
@@ -92,16 +85,6 @@ pub struct TokenTrace {
     pub base_choice: Option<String>,
     /// The emitted token differs from the base's own choice: hardening changed something here.
     pub intervened: bool,
-}
-
-/// The two models of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Role {
-    /// The model that is hardened.
-    Base,
-    /// The small model that hardens it.
-    Security,
 }
 
 /// How a request ended, and what it took.
