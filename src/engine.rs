@@ -4,6 +4,12 @@
 //! [`Decode`] stops the work within one forward. [`Backend`] has two implementations: [`local`] and the
 //! scripted one of the protocol tests.
 
+pub mod decoding;
+pub mod local;
+pub mod pair;
+pub mod queue;
+pub mod sequences;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +75,7 @@ pub struct TextChunk {
 pub struct TokenTrace {
     /// Token id.
     pub token: u32,
-    /// The token's text, lossy where it is not a whole character.
+    /// The token's text, lossy where it is not a whole character; its name where it is special.
     pub text: String,
     /// `security` where its proposal was accepted, `base` where the base drew.
     pub role: Role,

@@ -1,1 +1,9 @@
 //! All integration tests in one binary, so that they link once. One module per topic.
+
+#![expect(unreachable_pub, reason = "modules share helpers inside one binary")]
+
+mod co_decoding;
+mod sequence;
+mod support;
+mod tokenizer;
+mod transformer;
