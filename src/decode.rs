@@ -24,7 +24,8 @@ pub enum Error {
 }
 
 /// The two models of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Role {
     /// The model that is hardened.
     Base,

@@ -4,6 +4,12 @@
 //! [`Decode`] stops the work within one forward. [`Backend`] has two implementations: [`local`] and the
 //! scripted one of the protocol tests.
 
+pub mod decoding;
+pub mod local;
+pub mod pair;
+pub mod queue;
+pub mod sequences;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +19,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Decoding;
+pub use crate::decode::Role;
 use crate::prompt::Prompt;
+pub use crate::prompt::fim::PromptBudget;
 use crate::prompt::stop::StopRules;
 
 /// Names a document; requests of one document supersede each other.
@@ -43,15 +51,6 @@ pub struct Request {
     pub resume: Vec<u32>,
 }
 
-/// Most tokens that the text before and after the cursor may take in the prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PromptBudget {
-    /// For the lines above the cursor's line.
-    pub prefix_tokens: usize,
-    /// For the text after the cursor.
-    pub suffix_tokens: usize,
-}
-
 /// What a running request says: any number of `Text`, then exactly one `Done`.
 #[derive(Clone, Debug)]
 pub enum Chunk {
@@ -76,7 +75,7 @@ pub struct TextChunk {
 pub struct TokenTrace {
     /// Token id.
     pub token: u32,
-    /// The token's text, lossy where it is not a whole character.
+    /// The token's text, lossy where it is not a whole character; its name where it is special.
     pub text: String,
     /// `security` where its proposal was accepted, `base` where the base drew.
     pub role: Role,
@@ -92,16 +91,6 @@ pub struct TokenTrace {
     pub base_choice: Option<String>,
     /// The emitted token differs from the base's own choice: hardening changed something here.
     pub intervened: bool,
-}
-
-/// The two models of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Role {
-    /// The model that is hardened.
-    Base,
-    /// The small model that hardens it.
-    Security,
 }
 
 /// How a request ended, and what it took.

@@ -173,7 +173,7 @@ pub enum Error {
         reason: String,
     },
     /// `general.architecture` is none of ours.
-    #[error("family `{0}` is not supported (supported: {})", family::NAMES.join(", "))]
+    #[error("family `{0}` is not supported; supported are {names}", names = family::NAMES.join(", "))]
     UnknownFamily(String),
     /// A feature of the model that this program does not implement.
     #[error("{0} is not supported")]

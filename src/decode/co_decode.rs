@@ -133,9 +133,12 @@ impl<D: Decoder> CoDecoder<'_, D> {
     ) -> Result<Step, Error> {
         let position = sequence.len();
         let uniform = |role| self.draws.uniform(position, role);
+        // One of the two may be padded to a wider row; ids that the other does not know cannot come.
+        let vocab = self.base.vocab().min(self.security.vocab());
         let mut row = |role| -> Result<Vec<f32>, Error> {
             let (pending, cache) = sequence.feed(role);
             let mut logits = self.model(role).forward(pending, cache, LogitRows::Last(1))?.data;
+            logits.truncate(vocab);
             if let Some(allowed) = allowed {
                 restrict(&mut logits, allowed);
             }

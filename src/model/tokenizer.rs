@@ -24,6 +24,8 @@ pub struct Tokenizer {
     bytes: Vec<Box<[u8]>>,
     special: HashMap<String, u32>,
     is_special: Vec<bool>,
+    /// As in the file, for explanations.
+    names: Vec<Box<str>>,
     /// Ordinary tokens, sorted by their bytes.
     by_bytes: Vec<u32>,
 }
@@ -69,7 +71,8 @@ impl Tokenizer {
         let mut by_bytes: Vec<u32> =
             (0..bytes.len() as u32).filter(|&id| !bytes[id as usize].is_empty()).collect();
         by_bytes.sort_by(|&a, &b| bytes[a as usize].cmp(&bytes[b as usize]));
-        Self { inner, bytes, special, is_special, by_bytes }
+        let names = tokens.iter().map(|token| Box::from(*token)).collect();
+        Self { inner, bytes, special, is_special, names, by_bytes }
     }
 
     /// Number of token ids.
@@ -99,6 +102,14 @@ impl Tokenizer {
     /// The bytes of a token; empty for special ones and ids beyond the vocabulary.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
+    }
+
+    /// What to call a token in an explanation: its text, or its name where it is special. Never for a buffer.
+    pub fn describe(&self, token: u32) -> String {
+        match (self.is_special(token), self.names.get(token as usize)) {
+            (true, Some(name)) => name.to_string(),
+            _ => self.decode_lossy(&[token]),
+        }
     }
 
     /// The text of some tokens, with `U+FFFD` where they are no whole characters.

@@ -63,6 +63,26 @@ impl Document {
         self.rope.byte_slice(range.start.0..range.end.0).to_string()
     }
 
+    /// The nearest character boundary at or before `at`; the end of the text for a place beyond it.
+    pub fn char_start(&self, at: ByteIdx) -> ByteIdx {
+        let at = at.0.min(self.rope.len_bytes());
+        ByteIdx(self.rope.char_to_byte(self.rope.byte_to_char(at)))
+    }
+
+    /// A copy in which `text` stands in place of `range`; the version stays.
+    ///
+    /// # Panics
+    ///
+    /// When an end of `range` lies beyond the text or inside a character, or the ends are reversed.
+    pub fn with_replaced(&self, range: Range<ByteIdx>, text: &str) -> Self {
+        let mut replaced = self.clone();
+        let start = self.rope.byte_to_char(range.start.0);
+        let end = self.rope.byte_to_char(range.end.0);
+        replaced.rope.remove(start..end);
+        replaced.rope.insert(start, text);
+        replaced
+    }
+
     /// Number of lines; a final line break opens one more, empty line, and an empty text has one.
     pub fn line_count(&self) -> usize {
         self.rope.len_lines()
@@ -172,6 +192,21 @@ mod tests {
             (text.line_of(ByteIdx(3)), text.line_end(ByteIdx(3))),
             (0, ByteIdx(2))
         );
+    }
+
+    #[test]
+    fn a_place_inside_a_character_moves_to_its_start() {
+        let text = document("a🦀b");
+        let places = [0, 1, 2, 4, 5, 9].map(|at| text.char_start(ByteIdx(at)).0);
+        assert_eq!(places, [0, 1, 1, 1, 5, 6]);
+    }
+
+    #[test]
+    fn a_replaced_copy_leaves_the_document_alone() {
+        let text = document("aéb");
+        let other = text.with_replaced(ByteIdx(1)..ByteIdx(3), "xy");
+        assert_eq!(other.slice(ByteIdx(0)..other.len()), "axyb");
+        assert_eq!(text.slice(ByteIdx(0)..text.len()), "aéb");
     }
 
     #[test]
