@@ -197,7 +197,7 @@ pub trait Backend: Send + Sync + 'static {
 
 /// Where the models are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "state")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "state")]
 pub enum State {
     /// Not in memory; the next request loads them.
     #[default]
