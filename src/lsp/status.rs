@@ -82,11 +82,7 @@ pub(super) fn title(state: &State, settings: &Settings) -> String {
         return settings.profile.clone();
     };
     let mode = mode(settings, &profile.decoding);
-    let author = if mode == Mode::Security {
-        &profile.security
-    } else {
-        &profile.base
-    };
+    let author = if mode == Mode::Security { &profile.security } else { &profile.base };
     let word = match mode {
         Mode::Off => "unhardened",
         _ if is_hardened(mode, Some(profile)) => "secured",
@@ -114,24 +110,10 @@ fn note(mode: Mode, loaded: Option<&LoadedProfile>) -> String {
     match (mode, loaded) {
         (Mode::Off, _) => "hardening is switched off: the base model writes alone".to_owned(),
         (_, None) => "the models are not loaded".to_owned(),
-        (
-            _,
-            Some(LoadedProfile {
-                adapter: Some(adapter),
-                security,
-                ..
-            }),
-        ) => {
+        (_, Some(LoadedProfile { adapter: Some(adapter), security, .. })) => {
             format!("the security role is played by {security} with the adapter {adapter}")
         }
-        (
-            _,
-            Some(LoadedProfile {
-                adapter: None,
-                security,
-                ..
-            }),
-        ) => {
+        (_, Some(LoadedProfile { adapter: None, security, .. })) => {
             format!("no adapter: the security role is played by the plain {security}")
         }
     }
@@ -155,9 +137,7 @@ fn tokens_per_second(totals: &Totals) -> Option<f64> {
 /// Linux tells it in a file; elsewhere it is left out.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
