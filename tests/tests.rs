@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "modules share helpers inside one binary")]
 
 mod co_decoding;
+mod complete;
 mod lsp;
 mod sequence;
 mod support;

@@ -47,10 +47,7 @@ pub fn unmatched(brackets: &[Bracket]) -> Unmatched {
             continue;
         }
         let openers = &mut unmatched.openers;
-        match openers
-            .iter()
-            .rposition(|opener| bracket.closes(opener.character))
-        {
+        match openers.iter().rposition(|opener| bracket.closes(opener.character)) {
             Some(opener) => openers.truncate(opener),
             None => unmatched.closers.push(bracket),
         }

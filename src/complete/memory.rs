@@ -75,8 +75,7 @@ impl Memory {
 
     /// Remembers a suggestion that has just begun, in place of `instead`.
     pub fn keep(&mut self, new: Arc<Remembered>, instead: Option<&Arc<Remembered>>) {
-        self.remembered
-            .retain(|old| instead.is_none_or(|instead| !Arc::ptr_eq(old, instead)));
+        self.remembered.retain(|old| instead.is_none_or(|instead| !Arc::ptr_eq(old, instead)));
         self.remembered.push_front(new);
         self.remembered.truncate(CAPACITY);
     }
@@ -112,22 +111,13 @@ impl Remembered {
     /// The same suggestion, decoded by another job.
     pub fn with_job(&self, job: Arc<Job>) -> Self {
         let (anchor, style) = (self.anchor.clone(), self.style.clone());
-        Self {
-            job,
-            anchor,
-            style,
-            terms: self.terms.clone(),
-        }
+        Self { job, anchor, style, terms: self.terms.clone() }
     }
 
     /// How `typed` relates to what is decoded, and what of that is still to be typed.
     pub fn remainder(&self, progress: &Progress, typed: &str) -> (Agreement, String) {
         let known = self.style.rewrite(&progress.text);
-        let grows = if progress.finish.is_none() {
-            Grows::Yes
-        } else {
-            Grows::No
-        };
+        let grows = if progress.finish.is_none() { Grows::Yes } else { Grows::No };
         let remainder = known.get(typed.len()..).unwrap_or_default().to_owned();
         (agreement(&known, typed, grows), remainder)
     }
@@ -167,8 +157,5 @@ impl Remembered {
 
 /// Whether the same question would end the same way again.
 fn is_lasting(progress: &Progress) -> bool {
-    matches!(
-        progress.finish,
-        Some(Finish::EndOfText | Finish::StopRule(_) | Finish::TokenLimit)
-    )
+    matches!(progress.finish, Some(Finish::EndOfText | Finish::StopRule(_) | Finish::TokenLimit))
 }
