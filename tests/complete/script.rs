@@ -1,6 +1,7 @@
 //! A backend that says what the test tells it to, and an editor that asks.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cosec_ls::complete::{Answer, Completer, Query, Suggestion, Trigger};
 use cosec_ls::config::{Decoding, Settings};
@@ -71,6 +72,17 @@ impl Run {
         let _gone = self.sink.chunks.send(Chunk::Text(chunk));
     }
 
+    /// Decodes the next token of `text`, of which the prompt and the tokens so far are the beginning;
+    /// false where that is not so, or all is said.
+    pub fn say_next(&mut self, text: &str) -> bool {
+        let prompt = format!("{}{}", self.request.prompt.above, self.request.prompt.left);
+        let typed = prompt.split_once('\n').map_or("", |(_, typed)| typed);
+        let rest = text.strip_prefix(typed).unwrap_or_default();
+        let token = rest.chars().skip(3 * self.next_token as usize).take(3).collect::<String>();
+        self.say(&token);
+        !token.is_empty()
+    }
+
     pub fn end(&self, finish: Finish) {
         let stats = RequestStats { decoded_tokens: 7, ..RequestStats::default() };
         let _gone = self.sink.chunks.send(Chunk::Done(Done { finish, stats }));
@@ -88,7 +100,7 @@ impl Run {
 
     /// Resolves when nobody wants it any more.
     pub async fn cancelled(&self) {
-        self.sink.cancelled.cancelled().await;
+        in_time(self.sink.cancelled.cancelled()).await;
     }
 }
 
@@ -155,7 +167,12 @@ impl Bench {
 
     /// The next request that reaches the backend. Idle time passes at once, so a debounce is over.
     pub async fn run(&mut self) -> Run {
-        self.runs.recv().await.expect("the completer lives")
+        in_time(self.runs.recv()).await.expect("the completer lives")
+    }
+
+    /// A request that has reached the backend already.
+    pub fn next_run(&mut self) -> Option<Run> {
+        self.runs.try_recv().ok()
     }
 
     /// No request has reached the backend.
@@ -173,7 +190,7 @@ impl Bench {
 
 impl Pending {
     pub async fn answer(self) -> Answer {
-        self.task.await.expect("the question does not panic")
+        in_time(self.task).await.expect("the question does not panic")
     }
 
     /// The text to insert.
@@ -201,6 +218,11 @@ pub fn insert_of(answer: &Answer) -> String {
         Answer::Suggestion(suggestion) => suggestion.insert.clone(),
         other => panic!("no suggestion but {other:?}"),
     }
+}
+
+/// Waits, but not forever: on the paused clock the limit is reached once nothing else can happen.
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(3600), what).await.expect("nothing more happens")
 }
 
 /// Lets all tasks do what they can without time passing.
