@@ -5,7 +5,7 @@ mod session;
 
 use std::time::Duration;
 
-use cosec_ls::complete::{Answer, Query, Reason, Trigger};
+use cosec_ls::complete::{Answer, Query, Reason, Suggestion, Trigger};
 use cosec_ls::config::MultiLine;
 use cosec_ls::engine::{DocumentId, Finish};
 use cosec_ls::prompt::stop::StopReason;
@@ -151,12 +151,21 @@ async fn a_dropped_question_stops_and_the_next_goes_on_after_its_tokens() {
 #[tokio::test(start_paused = true)]
 async fn a_question_right_behind_a_dropped_one_resumes_too() {
     let mut bench = bench();
-    let first = bench.ask_at("x = $0\n").await;
-    let mut run = bench.run().await;
-    run.say("foo");
-    settle().await;
-    run.say("(");
-    first.cancel().await;
+    let (completer, settings) = (bench.completer.clone(), bench.settings.clone());
+    let mut hear = |_: &Suggestion| ();
+    let run = async {
+        let mut run = bench.run().await;
+        run.say("foo");
+        settle().await;
+        run.say("(");
+        run
+    };
+    // Dropped before the last token is taken out of the channel.
+    tokio::select! {
+        biased;
+        answer = completer.complete(query("x = $0\n"), &settings, &mut hear) => panic!("{answer:?}"),
+        _run = run => (),
+    }
     let second = bench.ask_at("x = fo$0\n").await;
     let resumed = bench.run().await;
     assert_eq!(resumed.request.resume, [0, 1], "no token is lost");
@@ -318,6 +327,7 @@ async fn an_empty_answer_is_remembered() {
 #[tokio::test(start_paused = true)]
 async fn secret_files_never_reach_the_models() {
     let mut bench = bench();
+    assert_eq!(insert_of(&bench.suggest("x = $0\n", "1;").await), "1;");
     for (id, path) in [
         ("file:///w/.env", Some("/w/.env")),
         ("file:///home/x/.ssh/id_rsa", Some("/home/x/.ssh/id_rsa")),
@@ -332,6 +342,9 @@ async fn secret_files_never_reach_the_models() {
         let answer = bench.ask(query).await.answer().await;
         assert!(matches!(nothing(answer), Reason::Excluded(_)));
     }
+    bench.settings.excluded_files.push("a.c".into());
+    let answer = bench.ask_at("x = $0\n").await.answer().await;
+    assert_eq!(nothing(answer), Reason::Excluded("a.c".into()), "the settings have changed");
     bench.no_run();
 }
 
