@@ -7,5 +7,6 @@ mod complete;
 mod lsp;
 mod sequence;
 mod support;
+mod tidy;
 mod tokenizer;
 mod transformer;
