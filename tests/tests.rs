@@ -4,6 +4,7 @@
 
 mod bad_models;
 mod co_decoding;
+mod complete;
 mod lsp;
 mod sequence;
 mod support;

@@ -20,7 +20,7 @@ const CAPACITY: usize = 4;
 pub struct Memory {
     /// Ends the question that is being answered.
     turn: CancellationToken,
-    /// Newest first. At most one of them is being decoded.
+    /// Newest first. Only the newest may be being decoded.
     remembered: VecDeque<Arc<Remembered>>,
 }
 
@@ -54,16 +54,11 @@ impl Memory {
         self.turn.clone()
     }
 
-    /// Finds the suggestion that is being typed, and stops all others.
+    /// Finds the suggestion that is being typed. One that is not, and is being decoded, stops.
     pub fn recall(&self, place: &Place, terms: &Terms) -> Recall {
-        let mut recalled = Recall::Nothing;
-        for remembered in &self.remembered {
-            match recalled {
-                Recall::Nothing => recalled = Remembered::recall(remembered, place, terms),
-                _ => remembered.job.cancel(),
-            }
-        }
-        recalled
+        let mut recalled =
+            self.remembered.iter().map(|remembered| Remembered::recall(remembered, place, terms));
+        recalled.find(|recall| !matches!(recall, Recall::Nothing)).unwrap_or(Recall::Nothing)
     }
 
     /// Stops all work for the document.
