@@ -149,7 +149,8 @@ pub struct Settings {
     pub prefix_tokens: usize,
     /// Most tokens of the prompt after the cursor. By default, 256.
     pub suffix_tokens: usize,
-    /// Compute threads; 0 takes all physical cores. By default, 0.
+    /// Compute threads; 0 takes all physical cores. A change while the server runs has its full effect from the next
+    /// start on. By default, 0.
     pub threads: usize,
     /// Minutes without a request after which the models leave memory; 0 keeps them. By default, 30.
     pub idle_unload_minutes: u64,

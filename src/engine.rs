@@ -45,7 +45,8 @@ pub struct Request {
     pub stop: StopRules,
     /// Most tokens to decode.
     pub max_tokens: usize,
-    /// Time to decode, counted from the first forward; what is there when it ends is kept.
+    /// Time to decode, counted from the end of the prefill (which a newer request interrupts, and whose work stays in
+    /// the cache); what is there when it ends is kept.
     pub time_budget: Duration,
     /// Tokens that an earlier run of this very request already chose: they are kept, and decoding goes on after them.
     pub resume: Vec<u32>,
@@ -79,7 +80,8 @@ pub struct TokenTrace {
     pub text: String,
     /// `security` where its proposal was accepted, `base` where the base drew.
     pub role: Role,
-    /// The base's probability of `token`; absent where the base was not asked.
+    /// The base's probability of the security model's proposal, or of `token` in mode `off`; absent where the base was
+    /// not asked.
     pub p: Option<f32>,
     /// The security model's probability of its proposal; absent where it was not asked.
     pub q: Option<f32>,

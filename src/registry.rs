@@ -164,7 +164,9 @@ pub enum Error {
         needed_bytes: u64,
     },
     /// Not the bytes that `models.toml` pins.
-    #[error("wrong checksum from {from}: expected sha256 {expected}, got {got}; the file was not installed")]
+    #[error(
+        "wrong checksum from {from}: expected sha256 {expected}, got {got}; the file was not installed"
+    )]
     Checksum {
         /// The source.
         from: String,
@@ -221,7 +223,10 @@ impl fmt::Display for Attempt {
 }
 
 fn list(attempts: &[Attempt]) -> String {
-    attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
+    attempts
+        .iter()
+        .map(|attempt| format!("\n  {attempt}"))
+        .collect()
 }
 
 impl Registry {
@@ -250,7 +255,9 @@ impl Registry {
     /// [`Error::Unknown`] lists the known ones.
     pub fn profile(&self, name: &str) -> Result<&Profile, Error> {
         let profiles = &self.manifest.profiles;
-        profiles.get(name).ok_or_else(|| unknown("profile", name, known(profiles)))
+        profiles
+            .get(name)
+            .ok_or_else(|| unknown("profile", name, known(profiles)))
     }
 
     /// A model by its name.
@@ -260,7 +267,9 @@ impl Registry {
     /// [`Error::Unknown`] lists the known ones.
     pub fn model(&self, name: &str) -> Result<&Model, Error> {
         let models = &self.manifest.models;
-        models.get(name).ok_or_else(|| unknown("model", name, known(models)))
+        models
+            .get(name)
+            .ok_or_else(|| unknown("model", name, known(models)))
     }
 
     /// An adapter by its name.
@@ -270,7 +279,9 @@ impl Registry {
     /// [`Error::Unknown`] lists the known ones.
     pub fn adapter(&self, name: &str) -> Result<&Adapter, Error> {
         let adapters = &self.manifest.adapters;
-        adapters.get(name).ok_or_else(|| unknown("adapter", name, known(adapters)))
+        adapters
+            .get(name)
+            .ok_or_else(|| unknown("adapter", name, known(adapters)))
     }
 
     /// All profiles, by name.
@@ -313,7 +324,7 @@ impl Registry {
         if let Some(path) = self.store.verified(&artifact) {
             return Ok(path);
         }
-        let job = Job { artifact, store: &self.store, progress };
+        let job = Job::new(artifact, &self.store, progress);
         let _lock = job.lock()?;
         if let Some(path) = self.store.verified(&artifact) {
             return Ok(path);
@@ -335,7 +346,7 @@ impl Registry {
                 directory: self.store.directory().to_owned(),
             });
         };
-        let job = Job { artifact, store: &self.store, progress: &Silent };
+        let job = Job::new(artifact, &self.store, &Silent);
         let _lock = job.lock()?;
         self.store.forget(&artifact)?;
         job.verify(&path, "the store")?;
@@ -350,15 +361,23 @@ impl Registry {
     /// [`Error::Io`] if something cannot be removed.
     pub fn remove(&self, name: &str) -> Result<u64, Error> {
         let artifact = self.artifact(name)?;
-        let job = Job { artifact, store: &self.store, progress: &Silent };
+        let job = Job::new(artifact, &self.store, &Silent);
         let _lock = job.lock()?;
         self.store.remove(&artifact)
     }
 
     /// All models and adapters, by name, models first.
     pub fn list(&self) -> Vec<Listed> {
-        let models = self.manifest.models.values().map(|m| (m.artifact(), &m.licence));
-        let adapters = self.manifest.adapters.values().map(|a| (a.artifact(), &a.licence));
+        let models = self
+            .manifest
+            .models
+            .values()
+            .map(|m| (m.artifact(), &m.licence));
+        let adapters = self
+            .manifest
+            .adapters
+            .values()
+            .map(|a| (a.artifact(), &a.licence));
         let listed = |(artifact, licence): (Artifact<'_>, &String)| Listed {
             name: artifact.name.to_owned(),
             size_bytes: artifact.size_bytes,
@@ -375,7 +394,9 @@ impl Registry {
     }
 
     fn used_by(&self, name: &str) -> Vec<String> {
-        let using = self.profiles().filter(|profile| profile.files().contains(&name));
+        let using = self
+            .profiles()
+            .filter(|profile| profile.files().contains(&name));
         using.map(|profile| profile.name.clone()).collect()
     }
 
@@ -390,11 +411,20 @@ impl Registry {
     }
 
     fn artifact(&self, name: &str) -> Result<Artifact<'_>, Error> {
-        let names = || self.artifacts().map(|artifact| artifact.name.to_owned()).collect();
-        self.find(name).ok_or_else(|| unknown("model or adapter", name, names()))
+        let names = || {
+            self.artifacts()
+                .map(|artifact| artifact.name.to_owned())
+                .collect()
+        };
+        self.find(name)
+            .ok_or_else(|| unknown("model or adapter", name, names()))
     }
 }
 
 fn unknown(kind: &'static str, name: &str, known: Vec<String>) -> Error {
-    Error::Unknown { kind, name: name.to_owned(), known }
+    Error::Unknown {
+        kind,
+        name: name.to_owned(),
+        known,
+    }
 }

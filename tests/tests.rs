@@ -6,5 +6,6 @@ mod co_decoding;
 mod lsp;
 mod sequence;
 mod support;
+mod tidy;
 mod tokenizer;
 mod transformer;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::config::Settings;
-use crate::model::KvCache;
+use crate::model::{KvCache, device};
 use crate::registry::{Progress, Registry};
 
 use super::pair::{self, Pair};
@@ -147,7 +147,7 @@ struct Worker {
 struct Loaded {
     pair: Pair,
     sequences: Sequences<KvCache>,
-    /// candle computes on the threads of the pool that calls it.
+    /// What candle does not compute in its own pool, it computes on the threads of the pool that calls it.
     pool: rayon::ThreadPool,
     threads: usize,
 }
@@ -265,6 +265,9 @@ impl Worker {
     fn load(&self, settings: &Settings) -> Result<Loaded, String> {
         let profile = settings.profile.clone();
         self.shared.state.send_replace(State::Loading { profile: profile.clone() });
+        if !device::limit_threads(settings.threads) {
+            tracing::warn!("`threads` has its full effect from the next start of the server on");
+        }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
             .thread_name(|i| format!("compute-{i}"))

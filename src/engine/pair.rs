@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::model::gguf::Gguf;
-use crate::model::{self, Decoder, LogitRows, Tokenizer, Transformer, device, pair};
+use crate::model::{self, Tokenizer, Transformer, device, pair};
 use crate::prompt::fim::FimTokens;
 use crate::registry::manifest::{Fim, FimOrder, Model, Profile};
 use crate::registry::{Progress, Registry};
@@ -86,7 +86,10 @@ pub fn load(registry: &Registry, profile: &str, progress: &dyn Progress) -> Resu
         fim,
         stop_tokens,
     };
-    warm_up(&pair).map_err(|source| LoadError::Model { name: profile.base.clone(), source })?;
+    for model in [&pair.base, &pair.security] {
+        let named = |source| LoadError::Model { name: profile.name.clone(), source };
+        model.warm_up().map_err(named)?;
+    }
     pair.profile.load_seconds = started.elapsed().as_secs_f64();
     Ok(pair)
 }
@@ -138,16 +141,6 @@ fn load_files(profile: &Profile, files: &Files) -> Result<Loaded, LoadError> {
         None => base.clone(),
     };
     Ok(Loaded { base, security, tokenizer: tokenizer.map_err(named(&profile.base))? })
-}
-
-/// The first forward of a model packs its weights for the CPU's instructions; nobody shall wait for that while typing.
-fn warm_up(pair: &Pair) -> Result<(), model::Error> {
-    let touch = |model: &Transformer| {
-        let tokens = [0; crate::decode::generate::PREFILL_CHUNK];
-        model.forward(&tokens, &mut model.new_cache(), LogitRows::Last(2)).map(drop)
-    };
-    touch(&pair.base)?;
-    touch(&pair.security)
 }
 
 fn fim_tokens(model: &Model, fim: &Fim, tokenizer: &Tokenizer) -> Result<FimTokens, LoadError> {

@@ -1,5 +1,7 @@
 //! The device that computes, chosen once. The only file with `cfg(feature)` for it.
 
+use std::sync::OnceLock;
+
 use candle_core::Device;
 
 use super::Error;
@@ -16,6 +18,26 @@ pub fn select() -> Result<Device, Error> {
         return Ok(Device::new_metal(0)?);
     }
     Ok(Device::Cpu)
+}
+
+/// Limits the CPU threads of quantized products; 0 leaves the choice to candle. They run in one pool of the process,
+/// which candle starts with the first product and never changes, so only the first call counts. Returns whether
+/// `n_threads` is what the process computes with.
+pub fn limit_threads(n_threads: usize) -> bool {
+    static CHOSEN: OnceLock<usize> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        if n_threads > 0 {
+            set_candle_threads(n_threads);
+        }
+        n_threads
+    }) == n_threads
+}
+
+#[expect(unsafe_code, reason = "candle takes its number of threads from the environment only")]
+fn set_candle_threads(n_threads: usize) {
+    // SAFETY: called once, by the engine's thread, before it loads its first model. Rust code reads the environment
+    // under the lock that this takes; the C code that reads it without (name resolution) runs on the same thread.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", n_threads.to_string()) };
 }
 
 /// `cpu`, `cuda:0` or `metal:0`.

@@ -115,9 +115,9 @@ impl Gguf {
         let bytes = self.tensor_bytes(name, info)?;
         let shape = info.shape.clone();
         if info.ggml_dtype == GgmlDType::Q5_0 && device.is_cpu() {
-            let wide = AlignedBytes::new(&widen_q5_0(bytes));
+            let wide = widen_q5_0(bytes);
             let storage =
-                QStorage::from_data(Cow::Borrowed(wide.as_slice()), device, GgmlDType::Q8_0)?;
+                QStorage::from_data(Cow::Borrowed(as_bytes(&wide)), device, GgmlDType::Q8_0)?;
             return Ok(QTensor::new(storage, shape)?);
         }
         let storage = QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)?;
@@ -168,46 +168,36 @@ impl Gguf {
 /// candle reads blocks in place; the strictest of them (`f32` norms) needs four bytes.
 const TENSOR_ALIGNMENT: u64 = 4;
 
-/// Bytes in memory that is aligned for any quantized block.
-struct AlignedBytes {
-    words: Vec<u32>,
-    len: usize,
-}
-
-impl AlignedBytes {
-    fn new(bytes: &[u8]) -> Self {
-        let word = |chunk: &[u8]| {
-            let mut padded = [0; 4];
-            padded[..chunk.len()].copy_from_slice(chunk);
-            u32::from_ne_bytes(padded)
-        };
-        Self { words: bytes.chunks(4).map(word).collect(), len: bytes.len() }
-    }
-
-    #[expect(unsafe_code, reason = "reading words as bytes")]
-    fn as_slice(&self) -> &[u8] {
-        // SAFETY: `words` holds at least `len` initialised bytes (`len.div_ceil(4)` words), any byte is a valid `u8`,
-        // and the borrow of `self` keeps them alive and unchanged.
-        unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast::<u8>(), self.len) }
-    }
-}
-
 /// A block of `Q5_0`: f16 scale, 32 high bits, 16 bytes of low nibbles; 32 values of `scale × (q − 16)`.
 const Q5_0_BLOCK: usize = 22;
 
-/// Rewrites `Q5_0` blocks as `Q8_0` blocks (f16 scale, 32 × i8) of exactly the same values.
-fn widen_q5_0(blocks: &[u8]) -> Vec<u8> {
-    let mut wide = Vec::with_capacity(blocks.len() / Q5_0_BLOCK * 34);
-    for block in blocks.chunks_exact(Q5_0_BLOCK) {
-        let (scale, rest) = block.split_at(2);
-        let (high, low) = rest.split_at(4);
-        let high = u32::from_le_bytes([high[0], high[1], high[2], high[3]]);
-        let value = |nibble: u8, i: usize| (nibble | (((high >> i) & 1) << 4) as u8) as i8 - 16;
-        wide.extend_from_slice(scale);
-        wide.extend((0..16).map(|i| value(low[i] & 0x0F, i) as u8));
-        wide.extend((0..16).map(|i| value(low[i] >> 4, i + 16) as u8));
+/// A block of `Q8_0`: f16 scale, 32 × i8; 17 words of two bytes, so that it can stand where blocks are aligned.
+type Q8_0Block = [u16; 17];
+
+/// Rewrites `Q5_0` blocks as `Q8_0` blocks of exactly the same values.
+fn widen_q5_0(blocks: &[u8]) -> Vec<Q8_0Block> {
+    blocks.chunks_exact(Q5_0_BLOCK).map(widen_block).collect()
+}
+
+fn widen_block(block: &[u8]) -> Q8_0Block {
+    let high = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+    let mut values = [0u8; 32];
+    for (i, &pair) in block[6..].iter().enumerate() {
+        let value = |nibble: u8, i: usize| (nibble | ((high >> i & 1) << 4) as u8).wrapping_sub(16);
+        values[i] = value(pair & 0x0F, i);
+        values[i + 16] = value(pair >> 4, i + 16);
+    }
+    let mut wide = [u16::from_ne_bytes([block[0], block[1]]); 17];
+    for (word, bytes) in wide[1..].iter_mut().zip(values.chunks_exact(2)) {
+        *word = u16::from_ne_bytes([bytes[0], bytes[1]]);
     }
     wide
+}
+
+#[expect(unsafe_code, reason = "reading words as bytes")]
+fn as_bytes(blocks: &[Q8_0Block]) -> &[u8] {
+    // SAFETY: the blocks are initialised, without padding, any byte is a valid `u8`, and the borrow keeps them alive.
+    unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast::<u8>(), size_of_val(blocks)) }
 }
 
 fn as_number(value: &Value) -> Option<f64> {
@@ -251,9 +241,9 @@ mod tests {
         let values: Vec<f32> = (0..256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
         let tensor = Tensor::from_vec(values, (4, 64), &Device::Cpu).unwrap();
         let narrow = QTensor::quantize(&tensor, GgmlDType::Q5_0).unwrap();
-        let wide = AlignedBytes::new(&widen_q5_0(&narrow.data().unwrap()));
+        let wide = widen_q5_0(&narrow.data().unwrap());
         let storage =
-            QStorage::from_data(Cow::Borrowed(wide.as_slice()), &Device::Cpu, GgmlDType::Q8_0)
+            QStorage::from_data(Cow::Borrowed(as_bytes(&wide)), &Device::Cpu, GgmlDType::Q8_0)
                 .unwrap();
         let wide = QTensor::new(storage, (4, 64)).unwrap();
         let read = |t: &QTensor| {

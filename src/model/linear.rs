@@ -10,6 +10,7 @@ use super::lora::Lora;
 #[derive(Clone, Debug)]
 pub struct Linear {
     weight: Weight,
+    inputs: usize,
     /// `[out]`.
     bias: Option<Tensor>,
 }
@@ -29,12 +30,22 @@ impl Linear {
     /// # Errors
     /// If the device fails.
     pub fn quantized(weight: QTensor, bias: Option<Tensor>) -> Result<Self, Error> {
-        Ok(Self { weight: Weight::Quantized(QMatMul::from_qtensor(weight)?), bias })
+        let inputs = weight.shape().dims2()?.1;
+        Ok(Self { weight: Weight::Quantized(QMatMul::from_qtensor(weight)?), inputs, bias })
     }
 
     /// A layer over dense weights `[out, in]`, and a bias `[out]`.
-    pub fn dense(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight: Weight::Dense(weight), bias }
+    ///
+    /// # Errors
+    /// If the weights are no matrix.
+    pub fn dense(weight: Tensor, bias: Option<Tensor>) -> Result<Self, Error> {
+        let inputs = weight.dims2()?.1;
+        Ok(Self { weight: Weight::Dense(weight), inputs, bias })
+    }
+
+    /// Width of what goes in.
+    pub fn inputs(&self) -> usize {
+        self.inputs
     }
 
     /// `x: [T, in]` → `[T, out]`, with `lora` added where there is one.

@@ -10,6 +10,7 @@ use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use candle_nn::rotary_emb::{rope, rope_i};
+use rayon::prelude::*;
 
 use super::config::Config;
 use super::family::Rope;
@@ -92,6 +93,23 @@ impl Transformer {
         self.adapter.is_some()
     }
 
+    /// Does now what candle does with a layer's first product: packing its weights for the CPU's instructions. Without
+    /// it the first request would wait for that. All cores work on it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn warm_up(&self) -> Result<(), Error> {
+        let Weights { blocks, head, .. } = &*self.weights;
+        let touch = |linear: &Linear, rows: usize| {
+            let x = Tensor::zeros((rows, linear.inputs()), DType::F32, &self.weights.device)?;
+            linear.forward(&x, None).map(drop)
+        };
+        // candle packs some formats with the second row only, which the head never sees.
+        touch(head, 1)?;
+        let linears: Vec<&Linear> = blocks.iter().flat_map(Block::linears).collect();
+        linears.into_par_iter().try_for_each(|linear| touch(linear, 2))
+    }
+
     /// The hyperparameters.
     pub fn config(&self) -> &Config {
         &self.weights.config
@@ -110,8 +128,8 @@ impl Transformer {
         let mut x = weights.embeddings.embedding(&ids)?;
         let mask = causal_mask(tokens.len(), cache.len(), &weights.device)?;
         for (layer_idx, block) in weights.blocks.iter().enumerate() {
-            let adapt = LayerAdapter { adapter: self.adapter.as_deref(), layer_idx };
-            let attended = self.attend(block, &adapt, &x, mask.as_ref(), cache)?;
+            let layer = Layer { block, layer_idx, adapter: self.adapter.as_deref(), mask: mask.as_ref() };
+            let attended = self.attend(&layer, &x, cache)?;
             x = (x + attended)?;
             let fed = block.feed_forward(&x, weights.config.norm_eps)?;
             x = (x + fed)?;
@@ -120,28 +138,22 @@ impl Transformer {
     }
 
     /// One attention block on `x: [T, E]`, as `[T, E]`.
-    fn attend(
-        &self,
-        block: &Block,
-        adapt: &LayerAdapter<'_>,
-        x: &Tensor,
-        mask: Option<&Tensor>,
-        cache: &mut KvCache,
-    ) -> Result<Tensor, Error> {
+    fn attend(&self, layer: &Layer<'_>, x: &Tensor, cache: &mut KvCache) -> Result<Tensor, Error> {
         let Weights { config, rotary, .. } = &*self.weights;
+        let block = layer.block;
         let pos = cache.len();
         let x = rms_norm(x, &block.attention_norm, config.norm_eps)?;
         let heads = |y: Tensor, n: usize| split_heads(&y, n, config.head_dim);
-        let query = heads(block.query.forward(&x, adapt.get(Projection::Query))?, config.n_heads)?;
-        let key = heads(block.key.forward(&x, adapt.get(Projection::Key))?, config.n_kv_heads)?;
+        let query = heads(block.query.forward(&x, layer.update(Projection::Query))?, config.n_heads)?;
+        let key = heads(block.key.forward(&x, layer.update(Projection::Key))?, config.n_kv_heads)?;
         let value =
-            heads(block.value.forward(&x, adapt.get(Projection::Value))?, config.n_kv_heads)?;
+            heads(block.value.forward(&x, layer.update(Projection::Value))?, config.n_kv_heads)?;
         let query = rotary.apply(&query, pos)?;
         let key = rotary.apply(&key, pos)?;
-        let (keys, values) = cache.append(adapt.layer_idx, &key, &value)?;
-        let mixed = grouped_attention(&query, &keys, &values, mask)?;
+        let (keys, values) = cache.append(layer.layer_idx, &key, &value)?;
+        let mixed = grouped_attention(&query, &keys, &values, layer.mask)?;
         let mixed = mixed.transpose(0, 1)?.flatten_from(1)?;
-        block.output.forward(&mixed, adapt.get(Projection::Output))
+        block.output.forward(&mixed, layer.update(Projection::Output))
     }
 }
 
@@ -187,14 +199,17 @@ impl Decoder for Transformer {
     }
 }
 
-/// The updates of one layer.
-struct LayerAdapter<'a> {
-    adapter: Option<&'a Adapter>,
+/// One layer during one forward.
+struct Layer<'a> {
+    block: &'a Block,
     layer_idx: usize,
+    adapter: Option<&'a Adapter>,
+    /// `[1, T, S]`; absent where a single token sees everything.
+    mask: Option<&'a Tensor>,
 }
 
-impl LayerAdapter<'_> {
-    fn get(&self, projection: Projection) -> Option<&Lora> {
+impl Layer<'_> {
+    fn update(&self, projection: Projection) -> Option<&Lora> {
         self.adapter.and_then(|adapter| adapter.get(self.layer_idx, projection))
     }
 }
@@ -209,7 +224,8 @@ impl Weights {
             false => Linear::quantized(gguf.tensor("token_embd.weight", device)?, None)?,
         };
         let reader = BlockReader { gguf, config: &config, device };
-        let blocks = (0..config.n_layers).map(|i| reader.block(i)).collect::<Result<_, _>>()?;
+        let layers = (0..config.n_layers).into_par_iter();
+        let blocks = layers.map(|i| reader.block(i)).collect::<Result<_, _>>()?;
         let norm = reader.vector("output_norm.weight", config.model_dim)?;
         let rotary = Rotary::new(&config, device)?;
         Ok(Self { device: device.clone(), embeddings, blocks, norm, head, vocab, rotary, config })
@@ -293,6 +309,11 @@ impl BlockReader<'_> {
 }
 
 impl Block {
+    fn linears(&self) -> [&Linear; 7] {
+        let Self { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+
     /// The gated feed-forward part on `x: [T, E]`.
     fn feed_forward(&self, x: &Tensor, norm_eps: f32) -> Result<Tensor, Error> {
         let x = rms_norm(x, &self.feed_forward_norm, norm_eps)?;

@@ -1,5 +1,6 @@
 //! Getting one file: its sources in order, each failing fast, and nothing installed whose sha256 is wrong.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -29,11 +30,12 @@ pub(super) struct Means {
 }
 
 /// One file to get, where to, and who is told.
-#[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) artifact: Artifact<'a>,
     pub(super) store: &'a Store,
     pub(super) progress: &'a dyn Progress,
+    /// Bytes that this source was last said to have brought.
+    told_bytes: Cell<u64>,
 }
 
 /// What a source gave.
@@ -41,7 +43,11 @@ enum Found {
     /// A file of the user's, or of another program: stays where it is.
     Elsewhere(PathBuf),
     /// A file among the parts: moves into the store.
-    Fetched(PathBuf),
+    Fetched {
+        path: PathBuf,
+        /// All that this source has among the parts.
+        parts: PathBuf,
+    },
 }
 
 /// Finds the file, or asks one source after the other. The caller holds the lock.
@@ -59,48 +65,86 @@ pub(super) fn fetch(job: &Job<'_>, means: &Means) -> Result<PathBuf, Error> {
             Err(error) => job.give_up(source.to_string(), error, &mut attempts)?,
         }
     }
-    Err(Error::Unavailable { name: job.artifact.name.to_owned(), attempts })
+    Err(Error::Unavailable {
+        name: job.artifact.name.to_owned(),
+        attempts,
+    })
 }
 
 /// Asks one source; the file that comes back is verified and in its place.
 fn from_source(source: &Source, job: &Job<'_>, means: &Means) -> Result<PathBuf, Error> {
     let from = source.to_string();
+    job.told_bytes.set(0);
     match ask(source, job, means)? {
         Found::Elsewhere(path) => job.verify(&path, &from).map(|()| path),
-        Found::Fetched(path) => {
-            job.check(&path, &from).inspect_err(|error| job.drop_if_wrong(error))?;
-            job.store.install(&job.artifact, &path).map_err(|cause| job.io_error(&path, cause))
+        Found::Fetched { path, parts } => {
+            job.check(&path, &from)
+                .inspect_err(|error| job.drop_if_wrong(&parts, error))?;
+            job.store
+                .install(&job.artifact, &path)
+                .map_err(|cause| job.io_error(&path, cause))
         }
     }
 }
 
 fn ask(source: &Source, job: &Job<'_>, means: &Means) -> Result<Found, Error> {
-    match (source, means.offline) {
-        (Source::Path(path), _) => Ok(Found::Elsewhere(path.clone())),
-        (Source::Hub(source), offline) => match (means.hub.cached(source), offline) {
-            (Some(path), _) => Ok(Found::Elsewhere(path)),
-            (None, Offline::Yes) => Err(Error::Offline),
-            (None, Offline::No) => hub::fetch(&means.hub, source, job).map(Found::Fetched),
-        },
-        (Source::Pip(_), Offline::Yes) => Err(Error::Offline),
-        (Source::Pip(source), Offline::No) => {
-            pip::fetch(&means.python, source, job).map(Found::Fetched)
+    match source {
+        Source::Path(path) => Ok(Found::Elsewhere(path.clone())),
+        Source::Hub(source) => {
+            if let Some(path) = means.hub.cached(source) {
+                return Ok(Found::Elsewhere(path));
+            }
+            means.check_online()?;
+            let parts = job.parts().join("hub");
+            hub::fetch(&means.hub, source, &parts, job).map(|path| Found::Fetched { path, parts })
+        }
+        Source::Pip(source) => {
+            means.check_online()?;
+            let parts = job.parts().join("pip");
+            pip::fetch(&means.python, source, &parts, job)
+                .map(|path| Found::Fetched { path, parts })
         }
     }
 }
 
-impl Job<'_> {
+impl Means {
+    fn check_online(&self) -> Result<(), Error> {
+        match self.offline {
+            Offline::Yes => Err(Error::Offline),
+            Offline::No => Ok(()),
+        }
+    }
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn new(
+        artifact: Artifact<'a>,
+        store: &'a Store,
+        progress: &'a dyn Progress,
+    ) -> Self {
+        Self {
+            artifact,
+            store,
+            progress,
+            told_bytes: Cell::new(0),
+        }
+    }
+
     /// Waits for the file's lock, and says so.
     pub(super) fn lock(&self) -> Result<Lock, Error> {
         let mut told = false;
         loop {
             let lock = self.store.try_lock(&self.artifact);
-            if let Some(lock) = lock.map_err(|cause| self.io_error(self.store.directory(), cause))? {
+            if let Some(lock) =
+                lock.map_err(|cause| self.io_error(self.store.directory(), cause))?
+            {
                 return Ok(lock);
             }
             if !told {
                 let name = self.artifact.name;
-                self.progress.note(&format!("another process is busy with `{name}`; waiting for it"));
+                self.progress.note(&format!(
+                    "another process is busy with `{name}`; waiting for it"
+                ));
                 told = true;
             }
             self.check_cancelled()?;
@@ -111,7 +155,9 @@ impl Job<'_> {
     /// Checks the sha256 of a file in its final place and remembers that it is right.
     pub(super) fn verify(&self, path: &Path, from: &str) -> Result<(), Error> {
         self.check(path, from)?;
-        self.store.mark(&self.artifact, path).map_err(|cause| self.io_error(path, cause))
+        self.store
+            .mark(&self.artifact, path)
+            .map_err(|cause| self.io_error(path, cause))
     }
 
     /// Where this file's parts are.
@@ -119,10 +165,14 @@ impl Job<'_> {
         self.store.parts(&self.artifact)
     }
 
-    /// Tells how far the file is; wheels are longer than what is in them, so never more than all.
+    /// Tells how far the file is. Wheels are longer than what is in them, but nobody shall see the bar overrun or fall
+    /// back because of that.
     pub(super) fn advance(&self, done_bytes: u64) {
         let total = self.artifact.size_bytes;
-        self.progress.advance(self.artifact.name, done_bytes.min(total), total);
+        self.told_bytes
+            .set(done_bytes.min(total).max(self.told_bytes.get()));
+        self.progress
+            .advance(self.artifact.name, self.told_bytes.get(), total);
     }
 
     /// # Errors
@@ -146,7 +196,10 @@ impl Job<'_> {
     pub(super) fn io_error(&self, path: &Path, cause: io::Error) -> Error {
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.disk_full(),
-            _ => Error::Io { path: path.to_owned(), cause },
+            _ => Error::Io {
+                path: path.to_owned(),
+                cause,
+            },
         }
     }
 
@@ -186,31 +239,44 @@ impl Job<'_> {
     fn check(&self, path: &Path, from: &str) -> Result<(), Error> {
         let io_error = |cause| self.io_error(path, cause);
         let mut file = File::open(path).map_err(io_error)?;
-        self.progress.note(&format!("checking the sha256 of `{}`", self.artifact.name));
+        self.progress
+            .note(&format!("checking the sha256 of `{}`", self.artifact.name));
         let mut hasher = Sha256::new();
-        self.copy(&mut file, &mut hasher, |_| ())?.map_err(io_error)?;
+        self.copy(&mut file, &mut hasher, |_| ())?
+            .map_err(io_error)?;
         let got = format!("{:x}", hasher.finalize());
         if got == self.artifact.sha256.as_str() {
             return Ok(());
         }
         let expected = self.artifact.sha256.to_string();
-        Err(Error::Checksum { from: from.to_owned(), expected, got })
+        Err(Error::Checksum {
+            from: from.to_owned(),
+            expected,
+            got,
+        })
     }
 
     /// Parts that add up to the wrong file would do so at every further pull.
-    fn drop_if_wrong(&self, error: &Error) {
+    fn drop_if_wrong(&self, parts: &Path, error: &Error) {
         if matches!(error, Error::Checksum { .. })
-            && let Err(cause) = store::remove_tree(&self.parts())
+            && let Err(cause) = store::remove_tree(parts)
         {
-            self.progress.note(&format!("{}: {cause}", self.parts().display()));
+            self.progress.note(&format!("{}: {cause}", parts.display()));
         }
     }
 
     /// Notes what a source said and lets the next one try, unless none can help.
-    fn give_up(&self, source: String, error: Error, attempts: &mut Vec<Attempt>) -> Result<(), Error> {
-        if matches!(error, Error::Cancelled { .. } | Error::DiskFull { .. }) {
+    fn give_up(
+        &self,
+        source: String,
+        error: Error,
+        attempts: &mut Vec<Attempt>,
+    ) -> Result<(), Error> {
+        if matches!(error, Error::Cancelled { .. }) {
             return Err(error);
         }
+        // Ctrl-C reaches pip too, whose complaint about it is not the reason.
+        self.check_cancelled()?;
         let attempt = Attempt { source, error };
         self.progress.note(&attempt.to_string());
         attempts.push(attempt);

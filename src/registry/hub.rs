@@ -22,11 +22,11 @@ use super::download::{Job, POLL};
 use super::manifest::HubSource;
 use super::store;
 
-/// How long the hub may take to begin: a firewall that swallows packets must not hold up the next source.
-const FIRST_BYTE: Duration = Duration::from_secs(10);
-
-/// How long a running download may stand still.
-const STALL: Duration = Duration::from_secs(30);
+/// A firewall that swallows packets must not hold up the next source.
+const PATIENCE: Patience = Patience {
+    first_byte: Duration::from_secs(10),
+    stall: Duration::from_secs(30),
+};
 
 /// Tries in all; a further one only follows a try that brought bytes.
 const TRIES: usize = 3;
@@ -38,6 +38,16 @@ pub(super) struct Hub {
     endpoint: Option<String>,
     /// The cache that other programs fill; absent without a home directory.
     cache: Option<Cache>,
+    patience: Patience,
+}
+
+/// How long nothing may be heard.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// Before the download runs.
+    first_byte: Duration,
+    /// While it runs.
+    stall: Duration,
 }
 
 /// What the thread reports.
@@ -71,6 +81,7 @@ impl Hub {
         Self {
             endpoint: endpoint.map(|address| address.trim_end_matches('/').to_owned()),
             cache: cache.map(Cache::new),
+            patience: PATIENCE,
         }
     }
 
@@ -90,70 +101,89 @@ impl Hub {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.clone());
         }
-        let api = builder.build().map_err(|error| Error::Source(error.to_string()))?;
+        let api = builder
+            .build()
+            .map_err(|error| Error::Source(error.to_string()))?;
         Ok(api.repo(repo(source)))
     }
 }
 
-/// Fetches the file into the job's parts.
-pub(super) fn fetch(hub: &Hub, source: &HubSource, job: &Job<'_>) -> Result<PathBuf, Error> {
-    let parts = job.parts().join("hub");
-    fs::create_dir_all(&parts).map_err(|cause| job.io_error(&parts, cause))?;
-    drop_overlong_parts(&parts, job.artifact.size_bytes);
+/// Fetches the file into `parts`.
+pub(super) fn fetch(
+    hub: &Hub,
+    source: &HubSource,
+    parts: &Path,
+    job: &Job<'_>,
+) -> Result<PathBuf, Error> {
+    fs::create_dir_all(parts).map_err(|cause| job.io_error(parts, cause))?;
+    drop_overlong_parts(parts, job.artifact.size_bytes);
     let mut tries = 1;
     loop {
-        let before_bytes = store::size_of(&parts);
-        let error = match watch(hub.open(source, &parts)?, &source.file, job) {
+        let before_bytes = store::size_of(parts);
+        let watch = start(hub.open(source, parts)?, source.file.clone());
+        let error = match watch.until_end(hub.patience, job) {
             Ok(path) => return fs::canonicalize(&path).map_err(|cause| job.io_error(&path, cause)),
             Err(error) => error,
         };
-        let moved = store::size_of(&parts) > before_bytes;
+        let moved = store::size_of(parts) > before_bytes;
         if !moved || tries == TRIES || !matches!(error, Error::Source(_)) {
             return Err(error);
         }
-        job.progress.note(&format!("{error}; going on from what is here"));
+        job.progress
+            .note(&format!("{error}; going on from what is here"));
         tries += 1;
     }
 }
 
 fn repo(source: &HubSource) -> Repo {
-    Repo::with_revision(source.repository.clone(), RepoType::Model, source.revision.clone())
-}
-
-/// One try, given up when it stands still or nobody wants it any more.
-fn watch(repo: ApiRepo, file: &str, job: &Job<'_>) -> Result<PathBuf, Error> {
-    let watch = start(repo, file.to_owned());
-    let mut patience = FIRST_BYTE;
-    let mut heard = Instant::now();
-    loop {
-        job.check_cancelled()?;
-        match watch.events.recv_timeout(POLL) {
-            Ok(Event::Bytes(done_bytes)) => {
-                job.advance(done_bytes);
-                (patience, heard) = (STALL, Instant::now());
-            }
-            Ok(Event::Ended(result)) => return result.map_err(|error| explain(error, job)),
-            Err(RecvTimeoutError::Timeout) if heard.elapsed() < patience => {}
-            Err(RecvTimeoutError::Timeout) => {
-                return Err(Error::Source(format!("no answer for {} s", patience.as_secs())));
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::Source("the download ended without a word".to_owned()));
-            }
-        }
-    }
+    Repo::with_revision(
+        source.repository.clone(),
+        RepoType::Model,
+        source.revision.clone(),
+    )
 }
 
 fn start(repo: ApiRepo, file: String) -> Watch {
     let (sender, events) = mpsc::channel();
     let abandoned = Arc::new(AtomicBool::new(false));
-    let meter = Meter { events: sender.clone(), abandoned: Arc::clone(&abandoned), done_bytes: 0 };
+    let meter = Meter {
+        events: sender.clone(),
+        abandoned: Arc::clone(&abandoned),
+        done_bytes: 0,
+    };
     thread::spawn(move || {
         let result = repo.download_with_progress(&file, meter);
         // Nobody listening means that the watch was dropped, which is how a try is given up.
         let _ = sender.send(Event::Ended(result));
     });
     Watch { events, abandoned }
+}
+
+impl Watch {
+    /// One try, given up when it stands still or nobody wants it any more.
+    fn until_end(&self, patience: Patience, job: &Job<'_>) -> Result<PathBuf, Error> {
+        let mut silence = patience.first_byte;
+        let mut heard = Instant::now();
+        loop {
+            job.check_cancelled()?;
+            match self.events.recv_timeout(POLL) {
+                Ok(Event::Bytes(done_bytes)) => {
+                    job.advance(done_bytes);
+                    (silence, heard) = (patience.stall, Instant::now());
+                }
+                Ok(Event::Ended(result)) => return result.map_err(|error| explain(error, job)),
+                Err(RecvTimeoutError::Timeout) if heard.elapsed() < silence => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err(Error::Source(format!("no answer for {silence:?}")));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::Source(
+                        "the download ended without a word".to_owned(),
+                    ));
+                }
+            }
+        }
+    }
 }
 
 impl Drop for Watch {
@@ -194,13 +224,61 @@ fn explain(error: ApiError, job: &Job<'_>) -> Error {
 
 /// A part that is as long as the whole file cannot be resumed: a server answers that range with 416, for ever.
 fn drop_overlong_parts(parts: &Path, size_bytes: u64) {
-    let Ok(repos) = fs::read_dir(parts) else { return };
-    let blobs = repos.flatten().flat_map(|repo| fs::read_dir(repo.path().join("blobs")));
+    let Ok(repos) = fs::read_dir(parts) else {
+        return;
+    };
+    let blobs = repos
+        .flatten()
+        .flat_map(|repo| fs::read_dir(repo.path().join("blobs")));
     for blob in blobs.flatten().flatten() {
-        let overlong = blob.metadata().is_ok_and(|metadata| metadata.len() >= size_bytes);
-        if overlong && blob.path().extension().is_some_and(|extension| extension == "part") {
+        let overlong = blob
+            .metadata()
+            .is_ok_and(|metadata| metadata.len() >= size_bytes);
+        if overlong
+            && blob
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "part")
+        {
             // If it stays, the next lines report what the server says about it.
             let _ = fs::remove_file(blob.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::Silent;
+    use super::super::manifest::Manifest;
+    use super::super::store::Store;
+    use super::*;
+
+    #[test]
+    fn silent_hub_is_given_up() {
+        // Connections wait in its backlog for ever.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let mut hub = Hub::new(
+            Some(format!("http://{address}")),
+            Some(directory.path().into()),
+        );
+        hub.patience.first_byte = Duration::from_millis(20);
+
+        let manifest = Manifest::load(None).unwrap();
+        let model = manifest.models.values().next().unwrap();
+        let store = Store::new(Some(directory.path().join("store"))).unwrap();
+        let job = Job::new(model.artifact(), &store, &Silent);
+        let source = HubSource {
+            repository: "toys/toy".into(),
+            revision: "abc".into(),
+            file: "toy".into(),
+        };
+        let error = fetch(&hub, &source, &job.parts(), &job)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, "no answer for 20ms");
     }
 }

@@ -55,7 +55,12 @@ impl Store {
             .or_else(|| Some(project_dirs()?.cache_dir().join("models")))
             .ok_or(Error::NoDirectory)?;
         let absolute = std::path::absolute(&directory);
-        absolute.map(|directory| Self { directory }).map_err(|cause| Error::Io { path: directory, cause })
+        absolute
+            .map(|directory| Self { directory })
+            .map_err(|cause| Error::Io {
+                path: directory,
+                cause,
+            })
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -109,10 +114,7 @@ impl Store {
     /// Remembers that the sha256 of the file at `path` is right.
     pub(super) fn mark(&self, artifact: &Artifact<'_>, path: &Path) -> io::Result<()> {
         let marker = Marker::of(artifact, path)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        serde_json::to_writer(&mut file, &marker)?;
-        file.persist(self.marker(artifact))?;
-        Ok(())
+        replace_file(&self.marker(artifact), &serde_json::to_vec(&marker)?)
     }
 
     /// Moves a checked file to its place, in one step for everybody who looks.
@@ -147,14 +149,18 @@ impl Store {
     }
 
     fn beside(&self, artifact: &Artifact<'_>, extension: &str) -> PathBuf {
-        self.directory.join(format!("{}.{extension}", file_name(artifact)))
+        self.directory
+            .join(format!("{}.{extension}", file_name(artifact)))
     }
 }
 
 impl Marker {
     fn of(artifact: &Artifact<'_>, path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
-        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let modified = metadata
+            .modified()?
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Ok(Self {
             path: path.to_owned(),
             sha256: artifact.sha256.as_str().to_owned(),
@@ -170,13 +176,23 @@ fn file_name(artifact: &Artifact<'_>) -> String {
 
 /// Bytes of all files below a directory; 0 if there is none.
 pub(super) fn size_of(directory: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
     let size = |entry: fs::DirEntry| match entry.metadata() {
         Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
         Ok(metadata) if metadata.is_file() => metadata.len(),
         _ => 0,
     };
     entries.flatten().map(size).sum()
+}
+
+/// Writes a file in one step for everybody who looks. The caller holds the lock.
+pub(super) fn replace_file(file: &Path, content: &[u8]) -> io::Result<()> {
+    let mut next = file.as_os_str().to_owned();
+    next.push(".next");
+    fs::write(&next, content)?;
+    fs::rename(next, file)
 }
 
 /// Removes a directory that may not be there.
@@ -193,6 +209,9 @@ fn remove_file(file: &Path) -> Result<u64, Error> {
     match fs::remove_file(file) {
         Ok(()) => Ok(bytes),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(cause) => Err(Error::Io { path: file.to_owned(), cause }),
+        Err(cause) => Err(Error::Io {
+            path: file.to_owned(),
+            cause,
+        }),
     }
 }
