@@ -131,11 +131,18 @@ impl Entry {
         (InsertTextFormat::SNIPPET, as_is, escape_snippet(&text))
     }
 
+    /// A line that is indented less keeps nothing, and so comes as near as such a client allows.
     fn unindented(&self, text: &str, at: ByteIdx) -> String {
         let left = self.document.slice(self.document.line_start(at)..at);
         let indent = &left[..left.len() - left.trim_start().len()];
-        text.replace(&format!("\n{indent}"), "\n")
+        let mut lines = text.split('\n');
+        let first = lines.next().unwrap_or_default().to_owned();
+        lines.fold(first, |text, line| text + "\n" + &line[common_bytes(line, indent)..])
     }
+}
+
+fn common_bytes(a: &str, b: &str) -> usize {
+    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
 }
 
 fn label(text: &str) -> String {
@@ -206,6 +213,8 @@ mod tests {
         check(text, insert, client(false, false), (9, 1, insert));
         check(text, insert, client(true, true), (9, 2, "\\\\n\\${c\\}\"\n    d()"));
         check(text, insert, client(true, false), (9, 2, "\\\\n\\${c\\}\"\nd()"));
+        let dedented = "\"\n  x\n\n        y";
+        check(text, dedented, client(true, false), (9, 2, "\"\nx\n\n    y"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::server::Server;
+use crate::complete::Feedback;
 use crate::config::{Decoding, Mode, Settings};
 use crate::engine::{LoadedProfile, State, Totals};
 
@@ -40,11 +41,21 @@ pub(super) struct Status {
     /// Memory of this process; absent where the system does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     resident_bytes: Option<u64>,
+    /// What became of suggestions.
+    suggestions: Suggestions,
     /// Figures since the start.
     totals: Totals,
     /// Why the last empty answer was empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_empty_reason: Option<String>,
+}
+
+/// Counts since the start, as far as the client tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Suggestions {
+    suggested: u64,
+    shown: u64,
+    accepted: u64,
 }
 
 impl Server {
@@ -69,10 +80,16 @@ impl Server {
             cache_reuse: part(totals.reused_tokens, totals.prompt_tokens),
             acceptance: part(totals.accepted, totals.proposed),
             resident_bytes: resident_bytes(),
+            suggestions: self.suggestions(),
             totals,
             last_empty_reason: self.session.last_reason(),
             models,
         }
+    }
+
+    fn suggestions(&self) -> Suggestions {
+        let Feedback { suggested, shown, accepted } = self.completer.feedback();
+        Suggestions { suggested, shown, accepted }
     }
 }
 

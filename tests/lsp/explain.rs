@@ -15,6 +15,10 @@ async fn every_token_is_explained() {
     let item = json!({ "item": result["items"][0] });
     server.notify("textDocument/didShowCompletion", item.clone()).await;
     server.notify("textDocument/didPartiallyAcceptCompletion", item).await;
+    let accept = json!({ "command": "cosec-ls.didAccept", "arguments": [suggestion] });
+    server.call("workspace/executeCommand", accept).await;
+    let counts = json!({ "suggested": 1, "shown": 1, "accepted": 1 });
+    assert_eq!(server.status().await["suggestions"], counts);
     let mut explained = server.call("cosec/explain", suggestion.clone()).await;
     assert_eq!(explained["id"].take(), suggestion["id"]);
     explained["stats"].take();
