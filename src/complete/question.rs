@@ -234,8 +234,11 @@ fn nothing(reason: Reason) -> Look {
     Look::Done(Answer::Nothing(reason))
 }
 
+/// A text, the cursor in it, and what the selected menu entry replaces by what.
+type Selected = (Document, ByteIdx, (Range<ByteIdx>, String));
+
 /// The text as it will be once the selected menu entry is taken, the cursor in it, and what the entry replaces.
-fn with_selected(query: &Query) -> Result<(Document, ByteIdx, (Range<ByteIdx>, String)), Reason> {
+fn with_selected(query: &Query) -> Result<Selected, Reason> {
     let document = &query.snapshot;
     let cursor = document.char_start(query.cursor);
     let Some((range, entry)) = &query.selected else {

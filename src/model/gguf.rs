@@ -81,11 +81,14 @@ impl Gguf {
     /// # Errors
     /// If it is missing, or an element is no string.
     pub fn strings(&self, key: &str) -> Result<Vec<&str>, Error> {
-        let element = |value| match value {
-            &Value::String(ref text) => Ok(text.as_str()),
-            other => Err(wrong_type(key, "an array of strings", other)),
-        };
-        self.array(key)?.iter().map(element).collect()
+        let mut strings = Vec::new();
+        for value in self.array(key)? {
+            match value {
+                Value::String(text) => strings.push(text.as_str()),
+                other => return Err(wrong_type(key, "an array of strings", other)),
+            }
+        }
+        Ok(strings)
     }
 
     /// A metadata array of numbers.

@@ -60,6 +60,9 @@ pub(super) fn fetch(job: &Job<'_>, means: &Means) -> Result<PathBuf, Error> {
         }
     }
     for source in job.artifact.sources {
+        if let Some(failed) = attempts.last() {
+            job.progress.note(&format!("{failed}; trying {source}"));
+        }
         match from_source(source, job, means) {
             Ok(path) => return Ok(path),
             Err(error) => job.give_up(source.to_string(), error, &mut attempts)?,
@@ -240,21 +243,19 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Notes what a source said and lets the next one try, unless none can help.
+    /// Keeps what a source said and lets the next one try, unless none can help.
     fn give_up(
         &self,
         source: String,
         error: Error,
         attempts: &mut Vec<Attempt>,
     ) -> Result<(), Error> {
-        if matches!(error, Error::Cancelled { .. }) {
+        if matches!(error, Error::Cancelled { .. } | Error::DiskFull { .. }) {
             return Err(error);
         }
         // Ctrl-C reaches pip too, whose complaint about it is not the reason.
         self.check_cancelled()?;
-        let attempt = Attempt { source, error };
-        self.progress.note(&attempt.to_string());
-        attempts.push(attempt);
+        attempts.push(Attempt { source, error });
         Ok(())
     }
 }

@@ -26,6 +26,19 @@ use super::store::{remove_tree, replace_file, size_of};
 /// What Python is called, likeliest first.
 const PYTHONS: [&str; 3] = ["python3", "python", "py"];
 
+/// Runs pip as `python -m pip` would, but no longer than standard input stays open. What is started may only be a wrapper
+/// around the Python that works, and killing it would leave that one alone; and nobody closes a pipe so reliably as a
+/// process that ends.
+const PIP: &str = "
+import os, runpy, sys, threading
+def end_with_parent():
+    os.read(0, 1)
+    os._exit(1)
+threading.Thread(target=end_with_parent, daemon=True).start()
+sys.argv[0] = 'pip'
+runpy.run_module('pip', run_name='__main__', alter_sys=True)
+";
+
 /// A wheel is a zip.
 type Wheel = ZipArchive<BufReader<File>>;
 
@@ -108,14 +121,14 @@ pub(super) fn fetch(
 fn download_command(python: &Path, requirement: &str, room: &Path) -> Command {
     let mut command = Command::new(python);
     command
-        .args(["-m", "pip", "download", requirement, "--dest"])
+        .args(["-c", PIP, "download", requirement, "--dest"])
         .arg(room.join("wheel"))
         // Only the data counts: no dependencies, no builds, whatever this Python's version.
         .args(["--no-deps", "--only-binary", ":all:", "--ignore-requires-python"])
         .args(["--no-cache-dir", "--no-input", "--disable-pip-version-check"])
         // pip's own five retries take longer than the next source.
         .args(["--quiet", "--retries", "2"])
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     // pip downloads into its temporary directory, which is how one sees how far it is.
@@ -165,6 +178,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // See `PIP`.
+        drop(self.child.stdin.take());
         // Both fail only if pip has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();

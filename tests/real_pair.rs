@@ -1,0 +1,126 @@
+//! The real pair through the engine, where this machine has the files: a hardened completion, what a keystroke
+//! evaluates, and what stays after a cancellation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cosec_ls::config::{Decoding, Mode, Sampling, Settings};
+use cosec_ls::engine::local::{LocalEngine, Reuse};
+use cosec_ls::engine::{
+    Backend, Chunk, Decode, DocumentId, Finish, PromptBudget, Request, RequestStats, TokenTrace,
+};
+use cosec_ls::prompt::stop::StopRules;
+use cosec_ls::prompt::{Layout, Prompt};
+use cosec_ls::registry::{Offline, Registry, RegistryOptions};
+
+use crate::support::real_models;
+
+const ABOVE: &str = "import sqlite3\n\n\ndef find_user(db, name):\n    cursor = db.cursor()\n";
+const BELOW: &str = "\n    row = cursor.fetchone()\n    return row\n";
+
+fn engine() -> Option<LocalEngine> {
+    real_models::find(real_models::BASE)?;
+    real_models::find(real_models::SECURITY)?;
+    let options = RegistryOptions { offline: Offline::Yes, ..RegistryOptions::default() };
+    let registry = Registry::open(options).unwrap();
+    Some(LocalEngine::start(registry, Settings::default(), Reuse::Keep).unwrap())
+}
+
+fn request(left: &str, mode: Mode, max_tokens: usize) -> Request {
+    let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+    Request {
+        document: DocumentId(Arc::from("find_user.py")),
+        prompt: Prompt {
+            above: ABOVE.to_owned(),
+            left: left.to_owned(),
+            suffix: BELOW.to_owned(),
+            layout: Layout::FillInMiddle,
+        },
+        budget: PromptBudget { prefix_tokens: 1024, suffix_tokens: 256 },
+        decoding: Decoding { mode, base: greedy, security: greedy, ..Decoding::default() },
+        seed: 1,
+        stop: StopRules {
+            max_lines: 1,
+            left: left.to_owned(),
+            lines_below: vec!["row = cursor.fetchone()".to_owned()],
+            tab_width: 4,
+        },
+        max_tokens,
+        time_budget: Duration::MAX,
+        resume: Vec::new(),
+    }
+}
+
+struct Run {
+    text: String,
+    tokens: Vec<TokenTrace>,
+    finish: Finish,
+    stats: RequestStats,
+}
+
+fn run(mut decode: Decode) -> Run {
+    let (mut text, mut tokens) = (String::new(), Vec::new());
+    loop {
+        match decode.chunks.blocking_recv().expect("every request is answered") {
+            Chunk::Text(chunk) => {
+                text += &chunk.text;
+                tokens.extend(chunk.tokens);
+            }
+            Chunk::Done(done) => {
+                return Run { text, tokens, finish: done.finish, stats: done.stats };
+            }
+        }
+    }
+}
+
+#[test]
+fn the_real_pair_completes_a_query_with_a_parameter() {
+    let Some(engine) = engine() else { return };
+    for mode in [Mode::Off, Mode::Cosec, Mode::Security] {
+        let done = run(engine.submit(request("    cursor.execute(", mode, 24)));
+        println!("{mode:?}: {:?} ({:?})", done.text, done.finish);
+        assert!(done.text.contains("SELECT") && done.text.contains("name"), "{:?}", done.text);
+        assert!(!done.text.contains("<|"), "no special token reaches the text");
+        assert_eq!(done.tokens.len(), done.stats.decoded_tokens);
+        for token in &done.tokens {
+            assert_eq!(token.q.is_some(), mode != Mode::Off);
+            assert_eq!(token.ratio.is_some(), mode == Mode::Cosec);
+        }
+    }
+}
+
+#[test]
+fn a_cursor_inside_a_word_is_healed() {
+    let Some(engine) = engine() else { return };
+    let done = run(engine.submit(request("    cursor.exec", Mode::Cosec, 8)));
+    assert!(done.text.starts_with("ute("), "{:?}", done.text);
+}
+
+#[test]
+fn a_keystroke_evaluates_at_most_three_tokens_in_the_median() {
+    let Some(engine) = engine() else { return };
+    let line = "    cursor.execute(\"SELECT id, mail FROM users WHERE ";
+    let (mut base, mut security) = (Vec::new(), Vec::new());
+    run(engine.submit(request("    ", Mode::Cosec, 1)));
+    for end in 5..line.len() {
+        let stats = run(engine.submit(request(&line[..end], Mode::Cosec, 2))).stats;
+        base.push(stats.base_prefill_tokens);
+        security.push(stats.security_prefill_tokens);
+    }
+    println!("tokens evaluated per keystroke: base {base:?}, security {security:?}");
+    base.sort_unstable();
+    security.sort_unstable();
+    assert!(base[base.len() / 2] <= 3 && security[security.len() / 2] <= 3);
+    assert!(*base.last().unwrap() <= 8, "no keystroke starts over");
+}
+
+#[test]
+fn a_superseded_request_ends_and_its_successor_is_served() {
+    let Some(engine) = engine() else { return };
+    let mut first = engine.submit(request("    cursor.execute(", Mode::Cosec, 400));
+    // The first chunk shows that it runs.
+    assert!(matches!(first.chunks.blocking_recv(), Some(Chunk::Text(_))));
+    let second = engine.submit(request("    cursor.close(", Mode::Cosec, 2));
+    assert_eq!(run(first).finish, Finish::Superseded);
+    assert!(run(second).stats.decoded_tokens > 0);
+}
