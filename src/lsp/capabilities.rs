@@ -77,14 +77,7 @@ pub(super) fn initialize_result(encoding: Encoding) -> InitializeResult {
                 Encoding::Utf16 => PositionEncodingKind::UTF16,
                 Encoding::Utf32 => PositionEncodingKind::UTF32,
             }),
-            text_document_sync: Some(TextDocumentSyncCapability::Options(
-                TextDocumentSyncOptions {
-                    open_close: Some(true),
-                    change: Some(TextDocumentSyncKind::INCREMENTAL),
-                    save: Some(TextDocumentSyncSaveOptions::Supported(true)),
-                    ..Default::default()
-                },
-            )),
+            text_document_sync: Some(TextDocumentSyncCapability::Options(sync_options())),
             // Helix would block on a resolve when an item is accepted.
             completion_provider: Some(CompletionOptions {
                 resolve_provider: Some(false),
@@ -109,6 +102,15 @@ pub(super) fn initialize_result(encoding: Encoding) -> InitializeResult {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         }),
+    }
+}
+
+fn sync_options() -> TextDocumentSyncOptions {
+    TextDocumentSyncOptions {
+        open_close: Some(true),
+        change: Some(TextDocumentSyncKind::INCREMENTAL),
+        save: Some(TextDocumentSyncSaveOptions::Supported(true)),
+        ..Default::default()
     }
 }
 

@@ -36,11 +36,7 @@ impl Server {
                 self.completer.accepted(suggestion()?);
                 Ok(Value::Null)
             }
-            EXPLAIN => Ok(json!(
-                self.completer
-                    .explain(suggestion()?)
-                    .map(to_proto::explained)
-            )),
+            EXPLAIN => Ok(json!(self.completer.explain(suggestion()?).map(to_proto::explained))),
             STATUS => Ok(json!(self.current_status())),
             TOGGLE => Ok(json!({ "enabled": self.session.toggle() })),
             SET_MODE => {

@@ -56,9 +56,7 @@ impl Server {
             _ => {}
         };
         let suggestion = self.ask(question, &mut { stream }).await?;
-        Ok(suggestion
-            .map(|suggestion| entry.list(&suggestion))
-            .unwrap_or_default())
+        Ok(suggestion.map(|suggestion| entry.list(&suggestion)).unwrap_or_default())
     }
 
     /// A client that asks both methods at every key would supersede one with the other.
@@ -81,10 +79,7 @@ struct Entry {
 
 impl Entry {
     fn list(&self, suggestion: &Suggestion) -> CompletionList {
-        CompletionList {
-            is_incomplete: suggestion.partial,
-            items: vec![self.item(suggestion)],
-        }
+        CompletionList { is_incomplete: suggestion.partial, items: vec![self.item(suggestion)] }
     }
 
     fn item(&self, suggestion: &Suggestion) -> CompletionItem {
@@ -114,9 +109,7 @@ impl Entry {
 
     /// From the start of the word before the cursor, since clients filter and replace whole words.
     fn range(&self, suggestion: &Suggestion) -> Range<ByteIdx> {
-        let left = self
-            .document
-            .slice(self.document.line_start(self.cursor)..self.cursor);
+        let left = self.document.slice(self.document.line_start(self.cursor)..self.cursor);
         let word = left.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_');
         let word_start = ByteIdx(self.cursor.0 - (left.len() - word.len()));
         word_start.min(suggestion.replace.start)..suggestion.replace.end
@@ -134,27 +127,26 @@ impl Entry {
         if !text.contains('\n') || !self.client.snippets {
             return (InsertTextFormat::PLAIN_TEXT, as_is, text.to_owned());
         }
-        let text = if as_is.is_some() {
-            text.to_owned()
-        } else {
-            self.unindented(text, at)
-        };
+        let text = if as_is.is_some() { text.to_owned() } else { self.unindented(text, at) };
         (InsertTextFormat::SNIPPET, as_is, escape_snippet(&text))
     }
 
+    /// A line that is indented less keeps nothing, and so comes as near as such a client allows.
     fn unindented(&self, text: &str, at: ByteIdx) -> String {
         let left = self.document.slice(self.document.line_start(at)..at);
         let indent = &left[..left.len() - left.trim_start().len()];
-        text.replace(&format!("\n{indent}"), "\n")
+        let mut lines = text.split('\n');
+        let first = lines.next().unwrap_or_default().to_owned();
+        lines.fold(first, |text, line| text + "\n" + &line[common_bytes(line, indent)..])
     }
 }
 
+fn common_bytes(a: &str, b: &str) -> usize {
+    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum()
+}
+
 fn label(text: &str) -> String {
-    let line = text
-        .lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty())
-        .unwrap_or_default();
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     if line.chars().count() <= LABEL_CHARS {
         return line.to_owned();
     }
@@ -163,11 +155,7 @@ fn label(text: &str) -> String {
 
 fn documentation(language: &str, text: &str) -> Documentation {
     // One backtick more than the longest run in the text.
-    let longest = text
-        .split(|c| c != '`')
-        .map(str::len)
-        .max()
-        .unwrap_or_default();
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
     let fence = "`".repeat(longest.max(2) + 1);
     Documentation::MarkupContent(MarkupContent {
         kind: MarkupKind::Markdown,
@@ -201,43 +189,20 @@ mod tests {
             replace: cursor..cursor,
             partial: false,
         };
-        let entry = Entry {
-            document,
-            cursor,
-            client,
-            detail: String::new(),
-        };
+        let entry = Entry { document, cursor, client, detail: String::new() };
         let item = entry.item(&suggestion);
-        let Some(CompletionTextEdit::Edit(edit)) = item.text_edit else {
-            panic!()
-        };
+        let Some(CompletionTextEdit::Edit(edit)) = item.text_edit else { panic!() };
         let snippet = item.insert_text_format == Some(InsertTextFormat::SNIPPET);
-        assert_eq!(
-            (
-                edit.range.start.character,
-                1 + i32::from(snippet),
-                &*edit.new_text
-            ),
-            expect
-        );
+        assert_eq!((edit.range.start.character, 1 + i32::from(snippet), &*edit.new_text), expect);
     }
 
     fn client(snippets: bool, insert_as_is: bool) -> ClientCapabilities {
-        ClientCapabilities {
-            snippets,
-            insert_as_is,
-            ..Default::default()
-        }
+        ClientCapabilities { snippets, insert_as_is, ..Default::default() }
     }
 
     #[test]
     fn the_word_before_the_cursor_is_replaced() {
-        check(
-            "x = wért$0",
-            "_of(y)",
-            client(true, true),
-            (4, 1, "wért_of(y)"),
-        );
+        check("x = wért$0", "_of(y)", client(true, true), (4, 1, "wért_of(y)"));
         check("x = $0", "1", client(true, true), (4, 1, "1"));
     }
 
@@ -246,18 +211,10 @@ mod tests {
         let text = "if a:\n    f\"{b}$0";
         let insert = "\\n${c}\"\n    d()";
         check(text, insert, client(false, false), (9, 1, insert));
-        check(
-            text,
-            insert,
-            client(true, true),
-            (9, 2, "\\\\n\\${c\\}\"\n    d()"),
-        );
-        check(
-            text,
-            insert,
-            client(true, false),
-            (9, 2, "\\\\n\\${c\\}\"\nd()"),
-        );
+        check(text, insert, client(true, true), (9, 2, "\\\\n\\${c\\}\"\n    d()"));
+        check(text, insert, client(true, false), (9, 2, "\\\\n\\${c\\}\"\nd()"));
+        let dedented = "\"\n  x\n\n        y";
+        check(text, dedented, client(true, false), (9, 2, "\"\nx\n\n    y"));
     }
 
     #[test]
@@ -268,9 +225,7 @@ mod tests {
 
     #[test]
     fn the_fence_is_longer_than_any_in_the_text() {
-        let Documentation::MarkupContent(content) = documentation("md", "````x") else {
-            panic!()
-        };
+        let Documentation::MarkupContent(content) = documentation("md", "````x") else { panic!() };
         assert_eq!(content.value, "`````md\n````x\n`````");
     }
 }

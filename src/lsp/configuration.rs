@@ -46,16 +46,9 @@ impl Server {
     }
 
     async fn pull(&self) -> Option<Value> {
-        let item = ConfigurationItem {
-            scope_uri: None,
-            section: Some(SECTION.to_owned()),
-        };
+        let item = ConfigurationItem { scope_uri: None, section: Some(SECTION.to_owned()) };
         let params = ConfigurationParams { items: vec![item] };
-        self.client
-            .request::<WorkspaceConfiguration>(params)
-            .await?
-            .into_iter()
-            .next()
+        self.client.request::<WorkspaceConfiguration>(params).await?.into_iter().next()
     }
 
     fn apply_configuration(&self, section: &Value) {

@@ -44,11 +44,7 @@ impl Dispatch {
         if method == "initialize" {
             self.service.inner().meet(request.params());
         }
-        let request = if method == ext::STATUS {
-            without_params(request)
-        } else {
-            request
-        };
+        let request = if method == ext::STATUS { without_params(request) } else { request };
         // `poll_ready` is skipped: the router is always ready, and `exit` never comes here.
         let answer = AssertUnwindSafe(self.service.call(request)).catch_unwind();
         async move {
@@ -71,9 +67,7 @@ impl Dispatch {
 fn without_params(request: Request) -> Request {
     let (method, id, _) = request.into_parts();
     let request = Request::build(method);
-    id.into_iter()
-        .fold(request, |request, id| request.id(id))
-        .finish()
+    id.into_iter().fold(request, |request, id| request.id(id)).finish()
 }
 
 /// A user who types is not bothered with errors: completions are just empty.

@@ -51,15 +51,7 @@ impl Documents {
     pub(super) fn open(&self, uri: Url, document: Document) {
         let closed = CancellationToken::new();
         let _cancels_when_closed = closed.clone().drop_guard();
-        self.open.insert(
-            uri,
-            Open {
-                document,
-                in_step: true,
-                closed,
-                _cancels_when_closed,
-            },
-        );
+        self.open.insert(uri, Open { document, in_step: true, closed, _cancels_when_closed });
     }
 
     /// Applies a change and returns the text after it.
@@ -96,10 +88,7 @@ impl Documents {
     ///
     /// When it is not open.
     pub(super) fn close(&self, uri: &Url) -> Result<(), DocumentError> {
-        self.open
-            .remove(uri)
-            .map(drop)
-            .ok_or(DocumentError::NotOpen)
+        self.open.remove(uri).map(drop).ok_or(DocumentError::NotOpen)
     }
 
     /// Closes every document.
@@ -117,9 +106,6 @@ impl Documents {
         if !open.in_step {
             return Err(DocumentError::OutOfStep);
         }
-        Ok(Snapshot {
-            document: open.document.clone(),
-            closed: open.closed.clone(),
-        })
+        Ok(Snapshot { document: open.document.clone(), closed: open.closed.clone() })
     }
 }

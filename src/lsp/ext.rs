@@ -150,10 +150,6 @@ pub struct Experimental {
 
 impl Default for Experimental {
     fn default() -> Self {
-        Self {
-            version: 1,
-            partial_results: true,
-            requests: [EXPLAIN, STATUS],
-        }
+        Self { version: 1, partial_results: true, requests: [EXPLAIN, STATUS] }
     }
 }

@@ -115,9 +115,7 @@ fn take_header(bytes: &mut BytesMut) -> Option<Result<usize, BadMessage>> {
 
 fn parse(body: &[u8]) -> Result<Incoming, BadMessage> {
     let mut message: Value = serde_json::from_slice(body).map_err(BadMessage::Json)?;
-    let Some(fields) = message
-        .as_object_mut()
-        .filter(|fields| fields.contains_key("method"))
+    let Some(fields) = message.as_object_mut().filter(|fields| fields.contains_key("method"))
     else {
         let response = serde_json::from_value(message).map_err(BadMessage::Shape)?;
         return Ok(Incoming::Response(response));
@@ -178,30 +176,15 @@ mod tests {
 
     #[test]
     fn a_bad_message_is_followed_by_a_good_one() {
-        check(
-            &(frame("{") + &frame(EXIT)),
-            &["the message is not JSON: ", "exit"],
-        );
-        check(
-            &(frame("[1]") + &frame(EXIT)),
-            &["the message is not JSON-RPC", "exit"],
-        );
-        check(
-            &format!("X: 1\r\n\r\n{}", frame(EXIT)),
-            &["message without", "exit"],
-        );
-        check(
-            &format!("Content-Length: x\r\n\r\n{}", frame(EXIT)),
-            &["message without", "exit"],
-        );
+        check(&(frame("{") + &frame(EXIT)), &["the message is not JSON: ", "exit"]);
+        check(&(frame("[1]") + &frame(EXIT)), &["the message is not JSON-RPC", "exit"]);
+        check(&format!("X: 1\r\n\r\n{}", frame(EXIT)), &["message without", "exit"]);
+        check(&format!("Content-Length: x\r\n\r\n{}", frame(EXIT)), &["message without", "exit"]);
     }
 
     #[test]
     fn a_wrong_length_costs_no_second_message() {
         let short = format!("Content-Length: {}\r\n\r\n{EXIT}", EXIT.len() - 2);
-        check(
-            &(short + &frame(EXIT)),
-            &["the message is not JSON", "exit"],
-        );
+        check(&(short + &frame(EXIT)), &["the message is not JSON", "exit"]);
     }
 }

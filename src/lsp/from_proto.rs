@@ -16,10 +16,7 @@ pub(super) fn document_id(uri: &lsp::Url) -> DocumentId {
 
 /// A place.
 pub(super) fn position(position: lsp::Position) -> Position {
-    Position {
-        line: position.line,
-        character: position.character,
-    }
+    Position { line: position.line, character: position.character }
 }
 
 /// A range in `document`; ends that name no place are moved, and reversed ends make it empty.
@@ -31,22 +28,13 @@ pub(super) fn range(document: &Document, range: lsp::Range, encoding: Encoding) 
 
 /// One change of `didChange`.
 pub(super) fn edit(change: lsp::TextDocumentContentChangeEvent) -> Edit {
-    let range = change
-        .range
-        .map(|range| position(range.start)..position(range.end));
-    Edit {
-        range,
-        text: change.text,
-    }
+    let range = change.range.map(|range| position(range.start)..position(range.end));
+    Edit { range, text: change.text }
 }
 
 /// Why an inline completion is asked: 1 is on demand.
 pub(super) fn inline_trigger(trigger_kind: i64) -> Trigger {
-    if trigger_kind == 1 {
-        Trigger::Invoked
-    } else {
-        Trigger::Automatic
-    }
+    if trigger_kind == 1 { Trigger::Invoked } else { Trigger::Automatic }
 }
 
 /// Why a completion is asked. LSP's `Invoked` covers typed words as well as the user's command; the
@@ -62,9 +50,7 @@ pub(super) fn completion_trigger(context: Option<&lsp::CompletionContext>) -> Tr
 pub(super) fn suggestion_id(argument: Option<&serde_json::Value>) -> Option<u64> {
     let argument = argument?;
     let named = || serde_json::from_value::<SuggestionRef>(argument.clone()).ok();
-    argument
-        .as_u64()
-        .or_else(|| named().map(|suggestion| suggestion.id))
+    argument.as_u64().or_else(|| named().map(|suggestion| suggestion.id))
 }
 
 /// The suggestion that a whole item, as a client sends it back, belongs to.

@@ -40,11 +40,7 @@ pub(super) enum Mistake {
 pub(super) fn lay_over(base: &Settings, options: &Value) -> (Settings, Vec<Mistake>) {
     let options = options.get(SECTION).unwrap_or(options);
     let Value::Object(options) = options else {
-        let mistakes = if options.is_null() {
-            vec![]
-        } else {
-            vec![Mistake::NotAnObject]
-        };
+        let mistakes = if options.is_null() { vec![] } else { vec![Mistake::NotAnObject] };
         return (base.clone(), mistakes);
     };
     let mut settings = base.clone();
@@ -67,10 +63,7 @@ fn with_field(settings: &Settings, field: &str, value: &Value) -> Result<Setting
         return Err(Mistake::Unknown(field.to_owned()));
     };
     place.clone_from(value);
-    let mistake = |reason| Mistake::Value {
-        field: field.to_owned(),
-        reason,
-    };
+    let mistake = |reason| Mistake::Value { field: field.to_owned(), reason };
     let changed: Settings = serde_json::from_value(Value::Object(fields))
         .map_err(|error| mistake(error.to_string()))?;
     check(&changed, field).map_err(mistake)?;
@@ -88,28 +81,18 @@ fn fields_of(settings: &Settings) -> Map<String, Value> {
 fn check(settings: &Settings, field: &str) -> Result<(), String> {
     let globs: Vec<&String> = match field {
         "excludedFiles" => settings.excluded_files.iter().collect(),
-        "alphaByPath" => settings
-            .alpha_by_path
-            .iter()
-            .map(|(glob, _)| glob)
-            .collect(),
+        "alphaByPath" => settings.alpha_by_path.iter().map(|(glob, _)| glob).collect(),
         _ => vec![],
     };
     let broken = globs.into_iter().find_map(|glob| Glob::new(glob).err());
     let numbers: Vec<f32> = match field {
         "alpha" => settings.alpha.into_iter().collect(),
         "alphaByLanguage" => settings.alpha_by_language.values().copied().collect(),
-        "alphaByPath" => settings
-            .alpha_by_path
-            .iter()
-            .map(|&(_, alpha)| alpha)
-            .collect(),
+        "alphaByPath" => settings.alpha_by_path.iter().map(|&(_, alpha)| alpha).collect(),
         "temperature" => settings.temperature.into_iter().collect(),
         _ => vec![],
     };
-    let negative = numbers
-        .into_iter()
-        .find(|number| !number.is_finite() || *number < 0.0);
+    let negative = numbers.into_iter().find(|number| !number.is_finite() || *number < 0.0);
     let expected = |found: &dyn Display| format!("found {found}, expected a number of 0 or more");
     match (broken, negative) {
         (Some(error), _) => Err(error.to_string()),
@@ -156,13 +139,7 @@ mod tests {
                 setting `maxLines` is ignored: invalid value: integer `-1`, expected usize
                 setting `mode` is ignored: unknown variant `safe`, expected one of `off`, `cosec`, `security`"#]],
         );
-        assert_eq!(
-            settings,
-            Settings {
-                debounce_ms: 10,
-                ..Settings::default()
-            }
-        );
+        assert_eq!(settings, Settings { debounce_ms: 10, ..Settings::default() });
     }
 
     #[test]
@@ -191,9 +168,6 @@ mod tests {
 
     #[test]
     fn options_that_are_no_object_are_reported() {
-        check(
-            json!([1]),
-            expect!["settings are ignored: expected an object"],
-        );
+        check(json!([1]), expect!["settings are ignored: expected an object"]);
     }
 }

@@ -49,22 +49,14 @@ impl Server {
 
 fn shown(state: &State) -> Option<Shown> {
     match state {
-        State::Fetching {
-            model,
-            done_bytes,
-            total_bytes,
-        } => {
+        State::Fetching { model, done_bytes, total_bytes } => {
             let percentage = done_bytes.saturating_mul(100) / (*total_bytes).max(1);
             let percentage = u32::try_from(percentage).unwrap_or(100).min(100);
-            Some(Shown {
-                title: format!("Downloading {model}"),
-                percentage: Some(percentage),
-            })
+            Some(Shown { title: format!("Downloading {model}"), percentage: Some(percentage) })
         }
-        State::Loading { profile } => Some(Shown {
-            title: format!("Loading profile {profile}"),
-            percentage: None,
-        }),
+        State::Loading { profile } => {
+            Some(Shown { title: format!("Loading profile {profile}"), percentage: None })
+        }
         State::Unloaded | State::Ready(_) | State::Failed { .. } => None,
     }
 }
@@ -80,9 +72,7 @@ impl Bar {
     /// None if the client refuses. One that never answers is waited for, and sees no progress.
     async fn begin(client: &Client, number: u32, shown: Shown) -> Option<Self> {
         let token = ProgressToken::String(format!("cosec-ls/models/{number}"));
-        let params = WorkDoneProgressCreateParams {
-            token: token.clone(),
-        };
+        let params = WorkDoneProgressCreateParams { token: token.clone() };
         client.request::<WorkDoneProgressCreate>(params).await?;
         let begin = WorkDoneProgressBegin {
             title: "cosec-ls".to_owned(),
@@ -91,11 +81,7 @@ impl Bar {
             percentage: shown.percentage,
         };
         client.progress(&token, WorkDoneProgress::Begin(begin));
-        Some(Self {
-            client: client.clone(),
-            token,
-            shown,
-        })
+        Some(Self { client: client.clone(), token, shown })
     }
 
     fn report(&mut self, shown: Shown) {
@@ -107,8 +93,7 @@ impl Bar {
             message: Some(shown.title.clone()),
             percentage: shown.percentage,
         };
-        self.client
-            .progress(&self.token, WorkDoneProgress::Report(report));
+        self.client.progress(&self.token, WorkDoneProgress::Report(report));
         self.shown = shown;
     }
 }
@@ -116,7 +101,6 @@ impl Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         let end = WorkDoneProgressEnd { message: None };
-        self.client
-            .progress(&self.token, WorkDoneProgress::End(end));
+        self.client.progress(&self.token, WorkDoneProgress::End(end));
     }
 }

@@ -74,10 +74,7 @@ impl Server {
         let encoding = self.session.client().encoding;
         let document = &snapshot.document;
         let selected = selected.map(|selected| {
-            (
-                from_proto::range(document, selected.range, encoding),
-                selected.text.clone(),
-            )
+            (from_proto::range(document, selected.range, encoding), selected.text.clone())
         });
         let query = Query {
             document: from_proto::document_id(uri),
@@ -87,11 +84,7 @@ impl Server {
             selected,
             snapshot: snapshot.document,
         };
-        Ok(Question {
-            query,
-            settings,
-            closed: snapshot.closed,
-        })
+        Ok(Question { query, settings, closed: snapshot.closed })
     }
 
     /// Asks the completer. None where there is nothing to show; the reason is noted.
@@ -104,11 +97,7 @@ impl Server {
         question: Question,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Result<Option<Suggestion>, Failure> {
-        let Question {
-            query,
-            settings,
-            closed,
-        } = question;
+        let Question { query, settings, closed } = question;
         let answer = tokio::select! {
             // In this order, so that the completer has seen the query when the first poll returns.
             biased;

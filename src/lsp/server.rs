@@ -133,19 +133,10 @@ impl LanguageServer for Server {
 
     async fn did_change(&self, params: DidChangeTextDocumentParams) {
         let changed = params.text_document;
-        let edits: Vec<_> = params
-            .content_changes
-            .into_iter()
-            .map(from_proto::edit)
-            .collect();
+        let edits: Vec<_> = params.content_changes.into_iter().map(from_proto::edit).collect();
         let encoding = self.session.client().encoding;
-        match self
-            .documents
-            .change(&changed.uri, changed.version, &edits, encoding)
-        {
-            Ok(text) => self
-                .completer
-                .edited(&from_proto::document_id(&changed.uri), &text),
+        match self.documents.change(&changed.uri, changed.version, &edits, encoding) {
+            Ok(text) => self.completer.edited(&from_proto::document_id(&changed.uri), &text),
             Err(error) => self.warn("didChange", &changed.uri, &error),
         }
     }
@@ -169,9 +160,7 @@ impl LanguageServer for Server {
     async fn did_change_watched_files(&self, _: DidChangeWatchedFilesParams) {}
 
     async fn completion(&self, params: CompletionParams) -> Result<Option<CompletionResponse>> {
-        Ok(Some(CompletionResponse::List(
-            self.suggest_in_popup(params).await?,
-        )))
+        Ok(Some(CompletionResponse::List(self.suggest_in_popup(params).await?)))
     }
 
     async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<Value>> {

@@ -49,10 +49,7 @@ impl Session {
             reported: BTreeSet::new(),
             last_reason: None,
         };
-        Self {
-            client: OnceLock::new(),
-            state: Mutex::new(state),
-        }
+        Self { client: OnceLock::new(), state: Mutex::new(state) }
     }
 
     /// Reads the parameters of `initialize`. Only the first call counts.
@@ -116,10 +113,7 @@ impl Session {
     pub(super) fn take_mistakes(&self) -> Vec<Mistake> {
         let mut state = self.state();
         let mistakes = std::mem::take(&mut state.mistakes);
-        mistakes
-            .into_iter()
-            .filter(|mistake| state.reported.insert(mistake.clone()))
-            .collect()
+        mistakes.into_iter().filter(|mistake| state.reported.insert(mistake.clone())).collect()
     }
 
     /// Remembers why an answer was empty.
@@ -159,10 +153,7 @@ mod tests {
         let session = Session::new(Settings::default());
         session.meet(&json!({ "initializationOptions": { "alpha": 0.5, "maxLines": 2 } }));
         session.configure(&json!({ "maxLines": 4 }));
-        assert_eq!(
-            (session.settings().alpha, session.settings().max_lines),
-            (Some(0.5), 4)
-        );
+        assert_eq!((session.settings().alpha, session.settings().max_lines), (Some(0.5), 4));
         session.configure(&json!({}));
         assert_eq!(session.settings().max_lines, 2);
     }
@@ -173,17 +164,11 @@ mod tests {
         assert!(!session.toggle());
         session.set_mode(Mode::Off);
         session.configure(&json!({ "maxLines": 4 }));
-        assert_eq!(
-            (session.settings().enabled, session.settings().mode),
-            (false, Some(Mode::Off))
-        );
+        assert_eq!((session.settings().enabled, session.settings().mode), (false, Some(Mode::Off)));
         session.configure(&json!({ "enabled": false, "mode": "security" }));
         session.configure(&json!({ "enabled": true, "mode": "security" }));
         let settings = session.settings();
-        assert_eq!(
-            (settings.enabled, settings.mode),
-            (true, Some(Mode::Security))
-        );
+        assert_eq!((settings.enabled, settings.mode), (true, Some(Mode::Security)));
     }
 
     #[test]

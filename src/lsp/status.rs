@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::server::Server;
+use crate::complete::Feedback;
 use crate::config::{Decoding, Mode, Settings};
 use crate::engine::{LoadedProfile, State, Totals};
 
@@ -40,11 +41,21 @@ pub(super) struct Status {
     /// Memory of this process; absent where the system does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     resident_bytes: Option<u64>,
+    /// What became of suggestions.
+    suggestions: Suggestions,
     /// Figures since the start.
     totals: Totals,
     /// Why the last empty answer was empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_empty_reason: Option<String>,
+}
+
+/// Counts since the start, as far as the client tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Suggestions {
+    suggested: u64,
+    shown: u64,
+    accepted: u64,
 }
 
 impl Server {
@@ -69,10 +80,16 @@ impl Server {
             cache_reuse: part(totals.reused_tokens, totals.prompt_tokens),
             acceptance: part(totals.accepted, totals.proposed),
             resident_bytes: resident_bytes(),
+            suggestions: self.suggestions(),
             totals,
             last_empty_reason: self.session.last_reason(),
             models,
         }
+    }
+
+    fn suggestions(&self) -> Suggestions {
+        let Feedback { suggested, shown, accepted } = self.completer.feedback();
+        Suggestions { suggested, shown, accepted }
     }
 }
 
@@ -82,11 +99,7 @@ pub(super) fn title(state: &State, settings: &Settings) -> String {
         return settings.profile.clone();
     };
     let mode = mode(settings, &profile.decoding);
-    let author = if mode == Mode::Security {
-        &profile.security
-    } else {
-        &profile.base
-    };
+    let author = if mode == Mode::Security { &profile.security } else { &profile.base };
     let word = match mode {
         Mode::Off => "unhardened",
         _ if is_hardened(mode, Some(profile)) => "secured",
@@ -114,24 +127,10 @@ fn note(mode: Mode, loaded: Option<&LoadedProfile>) -> String {
     match (mode, loaded) {
         (Mode::Off, _) => "hardening is switched off: the base model writes alone".to_owned(),
         (_, None) => "the models are not loaded".to_owned(),
-        (
-            _,
-            Some(LoadedProfile {
-                adapter: Some(adapter),
-                security,
-                ..
-            }),
-        ) => {
+        (_, Some(LoadedProfile { adapter: Some(adapter), security, .. })) => {
             format!("the security role is played by {security} with the adapter {adapter}")
         }
-        (
-            _,
-            Some(LoadedProfile {
-                adapter: None,
-                security,
-                ..
-            }),
-        ) => {
+        (_, Some(LoadedProfile { adapter: None, security, .. })) => {
             format!("no adapter: the security role is played by the plain {security}")
         }
     }
@@ -155,9 +154,7 @@ fn tokens_per_second(totals: &Totals) -> Option<f64> {
 /// Linux tells it in a file; elsewhere it is left out.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

@@ -39,15 +39,9 @@ impl From<Failure> for jsonrpc::Error {
 pub(super) fn range(document: &Document, range: Range<ByteIdx>, encoding: Encoding) -> lsp::Range {
     let position = |at| {
         let position = document.position_of(at, encoding);
-        lsp::Position {
-            line: position.line,
-            character: position.character,
-        }
+        lsp::Position { line: position.line, character: position.character }
     };
-    lsp::Range {
-        start: position(range.start),
-        end: position(range.end),
-    }
+    lsp::Range { start: position(range.start), end: position(range.end) }
 }
 
 /// What a client executes when a suggestion is accepted. Ids go here since `data` does not survive
@@ -80,11 +74,7 @@ pub(super) fn explained(explanation: Explanation) -> Explained {
         id: explanation.id,
         text: explanation.text,
         finish: explanation.finish.as_ref().map(finish),
-        interventions: explanation
-            .tokens
-            .iter()
-            .filter(|token| token.intervened)
-            .count(),
+        interventions: explanation.tokens.iter().filter(|token| token.intervened).count(),
         tokens: explanation.tokens,
         stats: explanation.stats,
     }

@@ -32,10 +32,7 @@ pub(super) async fn run(
     dispatch: Dispatch,
     outgoing: Outgoing,
 ) -> End {
-    let mut connection = Connection {
-        dispatch,
-        running: FuturesUnordered::new(),
-    };
+    let mut connection = Connection { dispatch, running: FuturesUnordered::new() };
     let mut writing = pin!(outgoing.write_to(output));
     let end = tokio::select! {
         end = connection.listen(input) => end,

@@ -27,11 +27,7 @@ pub struct Document {
 impl Document {
     /// A document as the editor opened it. `language` is the editor's language id (`python`).
     pub fn new(text: &str, version: i32, language: &str) -> Self {
-        Self {
-            rope: Rope::from_str(text),
-            version,
-            language: language.into(),
-        }
+        Self { rope: Rope::from_str(text), version, language: language.into() }
     }
 
     /// The editor's version of this text; grows with every change.
@@ -136,10 +132,7 @@ impl Document {
 
     /// Whether a NUL byte stands near the start, which no source file has.
     pub fn looks_binary(&self) -> bool {
-        self.rope
-            .bytes()
-            .take(BINARY_PROBE_BYTES)
-            .any(|byte| byte == 0)
+        self.rope.bytes().take(BINARY_PROBE_BYTES).any(|byte| byte == 0)
     }
 }
 
@@ -175,23 +168,14 @@ mod tests {
     #[test]
     fn an_empty_text_has_one_line() {
         let text = document("");
-        assert_eq!(
-            (text.line_count(), text.line_end(ByteIdx(0))),
-            (1, ByteIdx(0))
-        );
-        assert_eq!(
-            (text.n_th_line_start(7), text.n_th_line_end(7)),
-            (ByteIdx(0), ByteIdx(0))
-        );
+        assert_eq!((text.line_count(), text.line_end(ByteIdx(0))), (1, ByteIdx(0)));
+        assert_eq!((text.n_th_line_start(7), text.n_th_line_end(7)), (ByteIdx(0), ByteIdx(0)));
     }
 
     #[test]
     fn between_carriage_return_and_newline_the_line_is_the_one_before() {
         let text = document("ab\r\ncd");
-        assert_eq!(
-            (text.line_of(ByteIdx(3)), text.line_end(ByteIdx(3))),
-            (0, ByteIdx(2))
-        );
+        assert_eq!((text.line_of(ByteIdx(3)), text.line_end(ByteIdx(3))), (0, ByteIdx(2)));
     }
 
     #[test]

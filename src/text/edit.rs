@@ -60,10 +60,7 @@ impl Document {
         encoding: Encoding,
     ) -> Result<(), EditError> {
         if version <= self.version {
-            return Err(EditError::OldVersion {
-                current: self.version,
-                got: version,
-            });
+            return Err(EditError::OldVersion { current: self.version, got: version });
         }
         let mut changed = self.clone();
         for edit in edits {
@@ -84,10 +81,7 @@ impl Document {
         }
         let line_count = self.line_count();
         if end.line as usize > line_count {
-            return Err(EditError::BeyondEnd {
-                line: end.line,
-                line_count,
-            });
+            return Err(EditError::BeyondEnd { line: end.line, line_count });
         }
         let start = self.rope.byte_to_char(self.byte_of(start, encoding).0);
         let end = self.rope.byte_to_char(self.byte_of(end, encoding).0);
@@ -111,10 +105,7 @@ mod tests {
     }
 
     fn replace(range: Range<Position>, text: &str) -> Edit {
-        Edit {
-            range: Some(range),
-            text: text.to_owned(),
-        }
+        Edit { range: Some(range), text: text.to_owned() }
     }
 
     fn text_of(document: &Document) -> String {
@@ -124,10 +115,7 @@ mod tests {
     fn check(before: &str, edits: &[Edit], after: &str) {
         let mut document = Document::new(before, 1, "");
         document.apply(2, edits, Encoding::Utf16).unwrap();
-        assert_eq!(
-            (text_of(&document).as_str(), document.version()),
-            (after, 2)
-        );
+        assert_eq!((text_of(&document).as_str(), document.version()), (after, 2));
     }
 
     /// The obvious twin of [`Document::apply`]: a string, its lines found by walking over it.
@@ -230,26 +218,12 @@ mod tests {
 
     #[test]
     fn edits_apply_one_after_another() {
-        check(
-            "a\nb",
-            &[
-                replace(at(0, 1)..at(1, 0), ""),
-                replace(at(0, 2)..at(0, 2), "c"),
-            ],
-            "abc",
-        );
+        check("a\nb", &[replace(at(0, 1)..at(1, 0), ""), replace(at(0, 2)..at(0, 2), "c")], "abc");
     }
 
     #[test]
     fn the_whole_text_can_be_replaced() {
-        check(
-            "a\r\nb",
-            &[Edit {
-                range: None,
-                text: "new".to_owned(),
-            }],
-            "new",
-        );
+        check("a\r\nb", &[Edit { range: None, text: "new".to_owned() }], "new");
         check("old", &[replace(at(0, 0)..at(1, 0), "new")], "new");
     }
 
@@ -278,17 +252,11 @@ mod tests {
             errors,
             [
                 Err(EditError::OldVersion { current: 4, got: 4 }),
-                Err(EditError::BeyondEnd {
-                    line: 3,
-                    line_count: 2
-                }),
+                Err(EditError::BeyondEnd { line: 3, line_count: 2 }),
                 Err(EditError::Reversed { .. }),
             ]
         ));
-        assert_eq!(
-            (text_of(&document).as_str(), document.version()),
-            ("a\n", 4)
-        );
+        assert_eq!((text_of(&document).as_str(), document.version()), ("a\n", 4));
     }
 
     #[test]
@@ -298,15 +266,9 @@ mod tests {
         let started = Instant::now();
         for version in 1..=10_000 {
             let place = at((version as u32 * 7919) % 100_000, 12);
-            document
-                .apply(version, &[replace(place..place, "x")], Encoding::Utf16)
-                .unwrap();
+            document.apply(version, &[replace(place..place, "x")], Encoding::Utf16).unwrap();
         }
         // Two hundred times what it takes, for slow machines; a copy of the text per edit takes longer.
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }

@@ -61,10 +61,7 @@ impl Document {
         let start = self.n_th_line_start(line_idx);
         let at = at.min(self.n_th_line_end(line_idx));
         let column = self.units_before(at, encoding) - self.units_before(start, encoding);
-        Position {
-            line: to_u32(line_idx),
-            character: to_u32(column),
-        }
+        Position { line: to_u32(line_idx), character: to_u32(column) }
     }
 
     /// The character `units` after `start`; the end of the text where there are fewer.
@@ -106,9 +103,7 @@ mod tests {
     const ENCODINGS: [Encoding; 3] = [Encoding::Utf8, Encoding::Utf16, Encoding::Utf32];
 
     fn byte_of(text: &str, line: u32, character: u32, encoding: Encoding) -> usize {
-        Document::new(text, 1, "")
-            .byte_of(Position { line, character }, encoding)
-            .0
+        Document::new(text, 1, "").byte_of(Position { line, character }, encoding).0
     }
 
     #[test]
@@ -152,11 +147,7 @@ mod tests {
         for encoding in ENCODINGS {
             for (byte, _) in text.char_indices().filter(|&(byte, _)| !between(byte)) {
                 let position = document.position_of(ByteIdx(byte), encoding);
-                assert_eq!(
-                    document.byte_of(position, encoding),
-                    ByteIdx(byte),
-                    "{position:?}"
-                );
+                assert_eq!(document.byte_of(position, encoding), ByteIdx(byte), "{position:?}");
             }
         }
     }
@@ -165,12 +156,6 @@ mod tests {
     fn between_carriage_return_and_newline_is_named_by_the_line_end() {
         let document = Document::new("ab\r\ncd", 1, "");
         let position = document.position_of(ByteIdx(3), Encoding::Utf16);
-        assert_eq!(
-            position,
-            Position {
-                line: 0,
-                character: 2
-            }
-        );
+        assert_eq!(position, Position { line: 0, character: 2 });
     }
 }

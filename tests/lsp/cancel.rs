@@ -27,12 +27,8 @@ async fn either_method_supersedes_the_other() {
     let (mut server, mut script) = TestServer::start("x = \ny = ").await;
     let older = server.request(INLINE, at(0, 4)).await;
     let run = script.run().await;
-    let newer = server
-        .request(
-            "textDocument/completion",
-            with(at(1, 4), json!({ "context": null })),
-        )
-        .await;
+    let newer =
+        server.request("textDocument/completion", with(at(1, 4), json!({ "context": null }))).await;
     assert_eq!(server.error(older).await, -32800);
     run.cancelled().await;
     script.say("1").await;
@@ -66,9 +62,7 @@ async fn cancel_request_cancels() {
     assert_eq!(server.error(id).await, -32800);
     run.cancelled().await;
     server.notify("$/cancelRequest", json!({ "id": id })).await;
-    server
-        .notify("$/cancelRequest", json!({ "id": "never asked" }))
-        .await;
+    server.notify("$/cancelRequest", json!({ "id": "never asked" })).await;
     server.status().await;
     server.finish().await;
 }
@@ -78,12 +72,7 @@ async fn closing_the_document_cancels() {
     let (mut server, mut script) = TestServer::start("x = ").await;
     let id = server.request(INLINE, at(0, 4)).await;
     let run = script.run().await;
-    server
-        .notify(
-            "textDocument/didClose",
-            json!({ "textDocument": { "uri": URI } }),
-        )
-        .await;
+    server.notify("textDocument/didClose", json!({ "textDocument": { "uri": URI } })).await;
     assert_eq!(server.error(id).await, -32800);
     run.cancelled().await;
     server.finish().await;

@@ -8,10 +8,7 @@ use super::test_server::{TestServer, at, with};
 const COMPLETION: &str = "textDocument/completion";
 
 fn ask(line: u32, character: u32) -> Value {
-    with(
-        at(line, character),
-        json!({ "context": { "triggerKind": 1 } }),
-    )
+    with(at(line, character), json!({ "context": { "triggerKind": 1 } }))
 }
 
 #[tokio::test]
@@ -67,10 +64,7 @@ async fn silence_is_an_empty_list() {
     let (mut server, mut script) = TestServer::start("x = ").await;
     let id = server.request(COMPLETION, ask(0, 4)).await;
     script.run().await.done(cosec_ls::engine::Finish::EndOfText);
-    assert_eq!(
-        server.result(id).await,
-        json!({ "isIncomplete": false, "items": [] })
-    );
+    assert_eq!(server.result(id).await, json!({ "isIncomplete": false, "items": [] }));
     server.finish().await;
 }
 
@@ -80,9 +74,7 @@ async fn a_client_with_inline_completion_gets_no_entry_unless_it_wants_one() {
     let capabilities = json!({ "textDocument": { "inlineCompletion": {} } });
     let params = json!({ "capabilities": capabilities });
     let (mut server, mut script) = TestServer::with(params.clone(), "x = ").await;
-    let inline = server
-        .request("textDocument/inlineCompletion", at(0, 4))
-        .await;
+    let inline = server.request("textDocument/inlineCompletion", at(0, 4)).await;
     let run = script.run().await;
     let nothing = json!({ "isIncomplete": false, "items": [] });
     assert_eq!(server.call(COMPLETION, ask(0, 4)).await, nothing);
@@ -91,10 +83,7 @@ async fn a_client_with_inline_completion_gets_no_entry_unless_it_wants_one() {
     assert_eq!(server.result(inline).await["items"][0]["insertText"], "1");
     server.finish().await;
 
-    let always = with(
-        params,
-        json!({ "initializationOptions": { "popup": "always" } }),
-    );
+    let always = with(params, json!({ "initializationOptions": { "popup": "always" } }));
     let (mut server, mut script) = TestServer::with(always, "x = ").await;
     let id = server.request(COMPLETION, ask(0, 4)).await;
     script.say("1").await;

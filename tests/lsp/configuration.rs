@@ -26,12 +26,7 @@ async fn a_client_that_never_answers_blocks_nothing() {
     assert_eq!(server.result(id).await["items"][0]["insertText"], "1");
     server.notify(PUSH, json!({ "settings": null })).await;
     server.asked("workspace/configuration").await;
-    server
-        .notify(
-            PUSH,
-            json!({ "settings": { "cosec-ls": { "enabled": false } } }),
-        )
-        .await;
+    server.notify(PUSH, json!({ "settings": { "cosec-ls": { "enabled": false } } })).await;
     assert_eq!(server.status().await["enabled"], false);
     server.finish().await;
 }
@@ -41,27 +36,17 @@ async fn configuration_is_pulled_and_pulled_again() {
     let (mut server, mut script) = TestServer::with(pulling(), "").await;
     let (id, params) = server.asked("workspace/configuration").await;
     assert_eq!(params, json!({ "items": [{ "section": "cosec-ls" }] }));
-    server
-        .reply(id, json!([{ "alpha": 0.5, "mode": "security" }]))
-        .await;
+    server.reply(id, json!([{ "alpha": 0.5, "mode": "security" }])).await;
     let status = server.status().await;
-    assert_eq!(
-        (&status["alpha"], &status["mode"]),
-        (&json!(0.5), &json!("security"))
-    );
-    server
-        .notify(PUSH, json!({ "settings": { "http": {} } }))
-        .await;
+    assert_eq!((&status["alpha"], &status["mode"]), (&json!(0.5), &json!("security")));
+    server.notify(PUSH, json!({ "settings": { "http": {} } })).await;
     let (stale, _) = server.asked("workspace/configuration").await;
     server.notify(PUSH, json!({ "settings": {} })).await;
     let (id, _) = server.asked("workspace/configuration").await;
     server.reply(id, json!([{ "alpha": 0.75 }])).await;
     server.reply(stale, json!([{ "alpha": 0.1 }])).await;
     let status = server.status().await;
-    assert_eq!(
-        (&status["alpha"], &status["mode"]),
-        (&json!(0.75), &json!("cosec"))
-    );
+    assert_eq!((&status["alpha"], &status["mode"]), (&json!(0.75), &json!("cosec")));
     let configured: Vec<_> = std::iter::from_fn(|| script.configured.try_recv().ok()).collect();
     assert_eq!(configured.last().unwrap().alpha, Some(0.75));
     server.finish().await;
@@ -77,10 +62,7 @@ async fn mistakes_are_told_once_and_cost_only_themselves() {
         "setting `colour` is unknown and ignored",
     ] {
         let message = server.notification("window/logMessage").await;
-        assert_eq!(
-            (&message["type"], &message["message"]),
-            (&json!(2), &json!(expect))
-        );
+        assert_eq!((&message["type"], &message["message"]), (&json!(2), &json!(expect)));
     }
     let again = json!({ "settings": { "cosec-ls": { "colour": "blue", "mode": "off" } } });
     server.notify(PUSH, again).await;
@@ -131,10 +113,7 @@ async fn wrong_commands_are_refused() {
 #[tokio::test]
 async fn settings_reach_the_request() {
     let options = json!({ "maxTokens": 5, "timeBudgetMs": 1234, "alpha": 0.7 });
-    let params = with(
-        json!({ "capabilities": {} }),
-        json!({ "initializationOptions": options }),
-    );
+    let params = with(json!({ "capabilities": {} }), json!({ "initializationOptions": options }));
     let (mut server, mut script) = TestServer::with(params, "x = ").await;
     let id = server.request(INLINE, at(0, 4)).await;
     let request = script.say("1").await;

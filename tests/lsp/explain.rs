@@ -8,19 +8,17 @@ use super::test_server::{TestServer, at};
 #[tokio::test]
 async fn every_token_is_explained() {
     let (mut server, mut script) = TestServer::start("x = ").await;
-    let id = server
-        .request("textDocument/inlineCompletion", at(0, 4))
-        .await;
+    let id = server.request("textDocument/inlineCompletion", at(0, 4)).await;
     script.say("f(1)").await;
     let result = server.result(id).await;
     let suggestion = result["items"][0]["command"]["arguments"][0].clone();
     let item = json!({ "item": result["items"][0] });
-    server
-        .notify("textDocument/didShowCompletion", item.clone())
-        .await;
-    server
-        .notify("textDocument/didPartiallyAcceptCompletion", item)
-        .await;
+    server.notify("textDocument/didShowCompletion", item.clone()).await;
+    server.notify("textDocument/didPartiallyAcceptCompletion", item).await;
+    let accept = json!({ "command": "cosec-ls.didAccept", "arguments": [suggestion] });
+    server.call("workspace/executeCommand", accept).await;
+    let counts = json!({ "suggested": 1, "shown": 1, "accepted": 1 });
+    assert_eq!(server.status().await["suggestions"], counts);
     let mut explained = server.call("cosec/explain", suggestion.clone()).await;
     assert_eq!(explained["id"].take(), suggestion["id"]);
     explained["stats"].take();
@@ -55,11 +53,6 @@ async fn every_token_is_explained() {
 #[tokio::test]
 async fn an_unknown_suggestion_has_no_explanation() {
     let (mut server, _script) = TestServer::start("").await;
-    assert_eq!(
-        server
-            .call("cosec/explain", json!({ "id": 987_654_321 }))
-            .await,
-        json!(null)
-    );
+    assert_eq!(server.call("cosec/explain", json!({ "id": 987_654_321 })).await, json!(null));
     server.finish().await;
 }

@@ -11,9 +11,7 @@ const INLINE: &str = "textDocument/inlineCompletion";
 #[tokio::test]
 async fn capabilities_are_static() {
     let (mut server, _script) = TestServer::spawn();
-    let result = server
-        .call("initialize", json!({ "capabilities": {} }))
-        .await;
+    let result = server.call("initialize", json!({ "capabilities": {} })).await;
     expect![[r#"
         {
           "completionProvider": {
@@ -80,10 +78,7 @@ async fn the_encoding_is_one_that_the_client_offers() {
         let id = server.request("initialize", params).await;
         let response = server.response(id).await;
         if let Some(result) = response.get("result") {
-            assert_eq!(
-                result["capabilities"]["positionEncoding"], expect,
-                "{offered}"
-            );
+            assert_eq!(result["capabilities"]["positionEncoding"], expect, "{offered}");
             server.finish().await;
         } else {
             server.notify("exit", Value::Null).await;
@@ -97,9 +92,7 @@ async fn requests_before_initialize_are_refused() {
     let (mut server, _script) = TestServer::spawn();
     let id = server.request(INLINE, at(0, 0)).await;
     assert_eq!(server.error(id).await, -32002);
-    server
-        .call("initialize", json!({ "capabilities": {} }))
-        .await;
+    server.call("initialize", json!({ "capabilities": {} })).await;
     server.finish().await;
 }
 
@@ -120,11 +113,7 @@ async fn unknown_methods_are_refused_and_unknown_notifications_ignored() {
     let (mut server, _script) = TestServer::start("").await;
     server.notify("$/setTrace", json!({ "value": "off" })).await;
     server.notify("cosec/noSuchThing", json!({})).await;
-    for method in [
-        "cosec/noSuchThing",
-        "textDocument/copilotInlineEdit",
-        "textDocument/hover",
-    ] {
+    for method in ["cosec/noSuchThing", "textDocument/copilotInlineEdit", "textDocument/hover"] {
         let id = server.request(method, at(0, 0)).await;
         assert_eq!(server.error(id).await, -32601, "{method}");
     }
@@ -134,9 +123,7 @@ async fn unknown_methods_are_refused_and_unknown_notifications_ignored() {
 #[tokio::test]
 async fn a_malformed_message_is_answered_and_survived() {
     let (mut server, _script) = TestServer::start("").await;
-    server
-        .send_raw(b"Content-Length: 9\r\n\r\n{\"json\": ")
-        .await;
+    server.send_raw(b"Content-Length: 9\r\n\r\n{\"json\": ").await;
     assert_eq!(server.next().await["error"]["code"], -32700);
     server.send(&[json!([1, 2])]).await;
     assert_eq!(server.next().await["error"]["code"], -32600);
@@ -163,14 +150,8 @@ async fn shutdown_ends_a_running_decode() {
     let shutdown = server.request("shutdown", Value::Null).await;
     let mut answers = [server.next().await, server.next().await];
     answers.sort_by_key(|answer| answer["id"].as_i64());
-    assert_eq!(
-        (&answers[0]["id"], &answers[0]["error"]["code"]),
-        (&json!(asked), &json!(-32800))
-    );
-    assert_eq!(
-        (&answers[1]["id"], &answers[1]["result"]),
-        (&json!(shutdown), &Value::Null)
-    );
+    assert_eq!((&answers[0]["id"], &answers[0]["error"]["code"]), (&json!(asked), &json!(-32800)));
+    assert_eq!((&answers[1]["id"], &answers[1]["result"]), (&json!(shutdown), &Value::Null));
     run.cancelled().await;
     let late = server.request(INLINE, at(0, 4)).await;
     assert_eq!(server.error(late).await, -32600);
@@ -202,9 +183,7 @@ async fn a_client_that_closes_stdin_in_the_middle_of_a_decode_ends_the_server() 
 #[tokio::test]
 async fn half_a_message_and_a_closed_stdin_end_the_server() {
     let (mut server, _script) = TestServer::start("").await;
-    server
-        .send_raw(b"Content-Length: 100\r\n\r\n{\"jsonrpc\"")
-        .await;
+    server.send_raw(b"Content-Length: 100\r\n\r\n{\"jsonrpc\"").await;
     server.hang_up().await;
     assert_eq!(server.ended().await, End::HangUp);
 }
@@ -218,9 +197,7 @@ async fn a_client_that_stops_reading_does_not_stop_the_server() {
     let run = script.run().await;
     // More than the pipe holds.
     (0..2000).for_each(|_| run.text("spam, and ham; "));
-    server
-        .send(&[super::test_server::edit(2, 0, 0..1, "y")])
-        .await;
+    server.send(&[super::test_server::edit(2, 0, 0..1, "y")]).await;
     server.request(INLINE, at(0, 4)).await;
     assert_eq!(script.run().await.before_cursor(), "y = ");
     server.hang_up().await;

@@ -7,11 +7,7 @@ use serde_json::{Value, json};
 use super::test_server::TestServer;
 
 fn fetching(done_bytes: u64) -> State {
-    State::Fetching {
-        model: "base".to_owned(),
-        done_bytes,
-        total_bytes: 1000,
-    }
+    State::Fetching { model: "base".to_owned(), done_bytes, total_bytes: 1000 }
 }
 
 fn ready(adapter: Option<&str>) -> State {
@@ -40,13 +36,7 @@ async fn loading_is_shown_from_begin_to_end() {
     let token = params["token"].clone();
     server.reply(id, Value::Null).await;
     let mut kinds = Vec::new();
-    for state in [
-        fetching(505),
-        State::Loading {
-            profile: "default".to_owned(),
-        },
-        ready(None),
-    ] {
+    for state in [fetching(505), State::Loading { profile: "default".to_owned() }, ready(None)] {
         let progress = server.notification("$/progress").await;
         assert_eq!(progress["token"], token);
         kinds.push(progress["value"].clone());
@@ -68,12 +58,7 @@ async fn a_client_without_progress_is_left_alone_but_told_of_failure() {
     let (mut server, script) = TestServer::start("").await;
     script.state.send(fetching(100)).unwrap();
     server.status().await;
-    script
-        .state
-        .send(State::Failed {
-            reason: "no such file".to_owned(),
-        })
-        .unwrap();
+    script.state.send(State::Failed { reason: "no such file".to_owned() }).unwrap();
     let message = server.notification("window/logMessage").await;
     assert_eq!(message, json!({ "type": 1, "message": "no such file" }));
     server.finish().await;
@@ -100,10 +85,7 @@ async fn the_status_says_who_writes_and_whether_it_is_hardened() {
     let status = server.status().await;
     assert_eq!(status["device"], "cpu");
     assert_eq!(status["hardened"], false);
-    assert_eq!(
-        status["note"],
-        "no adapter: the security role is played by the plain small"
-    );
+    assert_eq!(status["note"], "no adapter: the security role is played by the plain small");
     script.state.send(ready(Some("small-cosec"))).unwrap();
     assert_eq!(server.status().await["hardened"], true);
     let off = json!({ "command": "cosec-ls.setMode", "arguments": ["off"] });

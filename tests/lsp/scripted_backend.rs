@@ -51,25 +51,13 @@ pub(crate) fn scripted() -> (Arc<dyn Backend>, Script) {
         state,
         panics: panics.clone(),
     };
-    (
-        Arc::new(backend),
-        Script {
-            runs,
-            forgotten,
-            configured,
-            state: state_in,
-            panics,
-        },
-    )
+    (Arc::new(backend), Script { runs, forgotten, configured, state: state_in, panics })
 }
 
 impl Script {
     /// The next request.
     pub(crate) async fn run(&mut self) -> Run {
-        tokio::time::timeout(HANG, self.runs.recv())
-            .await
-            .expect("no request came")
-            .unwrap()
+        tokio::time::timeout(HANG, self.runs.recv()).await.expect("no request came").unwrap()
     }
 
     /// Answers the next request with `text`.
@@ -94,28 +82,20 @@ impl Script {
 impl Run {
     /// Decodes `text`, as one token.
     pub(crate) fn text(&self, text: &str) {
-        let chunk = TextChunk {
-            text: text.to_owned(),
-            tokens: vec![token(text)],
-        };
+        let chunk = TextChunk { text: text.to_owned(), tokens: vec![token(text)] };
         // The server may have gone on to something newer.
         drop(self.sink.chunks.send(Chunk::Text(chunk)));
     }
 
     /// Ends the request.
     pub(crate) fn done(&self, finish: Finish) {
-        let stats = RequestStats {
-            decoded_tokens: 1,
-            ..Default::default()
-        };
+        let stats = RequestStats { decoded_tokens: 1, ..Default::default() };
         drop(self.sink.chunks.send(Chunk::Done(Done { finish, stats })));
     }
 
     /// Waits until nobody wants the rest.
     pub(crate) async fn cancelled(&self) {
-        tokio::time::timeout(HANG, self.sink.cancelled.cancelled())
-            .await
-            .expect("not cancelled");
+        tokio::time::timeout(HANG, self.sink.cancelled.cancelled()).await.expect("not cancelled");
     }
 
     /// The text before the cursor.
@@ -156,11 +136,7 @@ impl Backend for ScriptedBackend {
     }
 
     fn totals(&self) -> Totals {
-        Totals {
-            prompt_tokens: 200,
-            reused_tokens: 150,
-            ..Default::default()
-        }
+        Totals { prompt_tokens: 200, reused_tokens: 150, ..Default::default() }
     }
 
     fn configure(&self, settings: &Settings) {

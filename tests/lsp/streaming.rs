@@ -18,20 +18,14 @@ async fn ghost_text_grows() {
         assert_eq!(progress["value"]["items"][0]["insertText"], so_far);
     }
     run.done(Finish::EndOfText);
-    assert_eq!(
-        server.result(id).await["items"][0]["insertText"],
-        "compute(1)"
-    );
+    assert_eq!(server.result(id).await["items"][0]["insertText"], "compute(1)");
     server.finish().await;
 }
 
 #[tokio::test]
 async fn a_popup_entry_grows() {
     let (mut server, mut script) = TestServer::start("x = ").await;
-    let ask = with(
-        at(0, 4),
-        json!({ "partialResultToken": "t", "context": null }),
-    );
+    let ask = with(at(0, 4), json!({ "partialResultToken": "t", "context": null }));
     let id = server.request("textDocument/completion", ask).await;
     let run = script.run().await;
     for (text, so_far) in [("com", "com"), ("pute", "compute")] {
@@ -50,9 +44,7 @@ async fn a_popup_entry_grows() {
 #[tokio::test]
 async fn without_a_token_nothing_is_streamed() {
     let (mut server, mut script) = TestServer::start("x = ").await;
-    let id = server
-        .request("textDocument/inlineCompletion", at(0, 4))
-        .await;
+    let id = server.request("textDocument/inlineCompletion", at(0, 4)).await;
     let run = script.run().await;
     run.text("com");
     run.text("pute");

@@ -33,22 +33,12 @@ impl TestServer {
         let (backend, script) = scripted();
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let (input, output) = tokio::io::split(theirs);
-        let defaults = Settings {
-            debounce_ms: 0,
-            ..Settings::default()
-        };
+        let defaults = Settings { debounce_ms: 0, ..Settings::default() };
         let server = tokio::spawn(serve(input, output, backend, defaults));
         let (read, pipe) = tokio::io::split(ours);
         let (sender, messages) = mpsc::unbounded_channel();
         let reader = tokio::spawn(read_messages(BufReader::new(read), sender));
-        let server = Self {
-            pipe,
-            messages,
-            reader,
-            server,
-            next_id: 1,
-            finished: false,
-        };
+        let server = Self { pipe, messages, reader, server, next_id: 1, finished: false };
         (server, script)
     }
 
@@ -78,8 +68,7 @@ impl TestServer {
     }
 
     pub(crate) async fn notify(&mut self, method: &str, params: Value) {
-        self.send(&[json!({ "jsonrpc": "2.0", "method": method, "params": params })])
-            .await;
+        self.send(&[json!({ "jsonrpc": "2.0", "method": method, "params": params })]).await;
     }
 
     /// Sends a request and returns its id.
@@ -93,10 +82,7 @@ impl TestServer {
 
     /// The next message, whatever it is.
     pub(crate) async fn next(&mut self) -> Value {
-        timeout(HANG, self.messages.recv())
-            .await
-            .expect("no message came")
-            .expect("server ended")
+        timeout(HANG, self.messages.recv()).await.expect("no message came").expect("server ended")
     }
 
     /// The next message, which answers `id`.
@@ -117,9 +103,7 @@ impl TestServer {
     /// The error code of `id`, which is the next message.
     pub(crate) async fn error(&mut self, id: i64) -> i64 {
         let response = self.response(id).await;
-        response["error"]["code"]
-            .as_i64()
-            .unwrap_or_else(|| panic!("{response}"))
+        response["error"]["code"].as_i64().unwrap_or_else(|| panic!("{response}"))
     }
 
     /// Asks and waits.
@@ -144,14 +128,12 @@ impl TestServer {
     }
 
     pub(crate) async fn reply(&mut self, id: Value, result: Value) {
-        self.send(&[json!({ "jsonrpc": "2.0", "id": id, "result": result })])
-            .await;
+        self.send(&[json!({ "jsonrpc": "2.0", "id": id, "result": result })]).await;
     }
 
     pub(crate) async fn open(&mut self, uri: &str, text: &str) {
         let document = json!({ "uri": uri, "languageId": "python", "version": 1, "text": text });
-        self.notify("textDocument/didOpen", json!({ "textDocument": document }))
-            .await;
+        self.notify("textDocument/didOpen", json!({ "textDocument": document })).await;
     }
 
     /// Waits until everything that was sent has been handled, and returns the status.
@@ -181,10 +163,7 @@ impl TestServer {
     /// Waits for the server's end and fails if anything was left unread.
     pub(crate) async fn ended(&mut self) -> End {
         self.finished = true;
-        let end = timeout(HANG, &mut self.server)
-            .await
-            .expect("the server does not end")
-            .unwrap();
+        let end = timeout(HANG, &mut self.server).await.expect("the server does not end").unwrap();
         if let Some(message) = self.messages.recv().await {
             panic!("unread message: {message}");
         }
@@ -194,10 +173,7 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        assert!(
-            self.finished || std::thread::panicking(),
-            "a test must end its server"
-        );
+        assert!(self.finished || std::thread::panicking(), "a test must end its server");
     }
 }
 
@@ -241,12 +217,7 @@ async fn read_messages(
 ) {
     let mut header = String::new();
     while input.read_line(&mut header).await.unwrap() > 0 {
-        let length = header
-            .trim()
-            .strip_prefix("Content-Length: ")
-            .unwrap()
-            .parse()
-            .unwrap();
+        let length = header.trim().strip_prefix("Content-Length: ").unwrap().parse().unwrap();
         let mut body = vec![0; length];
         header.clear();
         input.read_line(&mut header).await.unwrap();
