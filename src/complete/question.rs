@@ -25,15 +25,21 @@ pub(super) struct Question<'a> {
     settings: &'a Settings,
     place: Place,
     terms: Terms,
-    /// What the answer replaces at least, in the editor's text, and what it begins with: empty, or the menu entry that
-    /// `place` has already taken.
-    selected: (Range<ByteIdx>, String),
+    selected: Selected,
     /// When an automatic question may go to the models.
     not_before: Option<Instant>,
     /// The answer's id, once there is something to show.
     id: Option<u64>,
     /// The longest partial suggestion so far.
     shown: String,
+}
+
+/// The menu entry that the question's place has already taken; empty where none is selected.
+struct Selected {
+    /// What it replaces in the editor's text, and so does the answer.
+    range: Range<ByteIdx>,
+    /// What it says, and what the answer begins with.
+    entry: String,
 }
 
 /// What a look at a job's progress says.
@@ -220,11 +226,11 @@ impl<'a> Question<'a> {
             }
             None => *self.id.insert(self.shared.journal.enter(Arc::clone(job))),
         };
-        let (replaced, entry) = &self.selected;
+        let Selected { range, entry } = &self.selected;
         Ok(Suggestion {
             id,
             insert: format!("{entry}{}", trimmed.insert),
-            replace: replaced.start..ByteIdx(replaced.end.0 + trimmed.replace),
+            replace: range.start..ByteIdx(range.end.0 + trimmed.replace),
             partial: false,
         })
     }
@@ -234,26 +240,24 @@ fn nothing(reason: Reason) -> Look {
     Look::Done(Answer::Nothing(reason))
 }
 
-/// A text, the cursor in it, and what the selected menu entry replaces by what.
-type Selected = (Document, ByteIdx, (Range<ByteIdx>, String));
-
-/// The text as it will be once the selected menu entry is taken, the cursor in it, and what the entry replaces.
-fn with_selected(query: &Query) -> Result<Selected, Reason> {
+/// The text as it will be once the selected menu entry is taken, and the cursor in it.
+fn with_selected(query: &Query) -> Result<(Document, ByteIdx, Selected), Reason> {
     let document = &query.snapshot;
     let cursor = document.char_start(query.cursor);
-    let Some((range, entry)) = &query.selected else {
-        return Ok((document.clone(), cursor, (cursor..cursor, String::new())));
+    let Some((range, entry)) = query.selected.clone() else {
+        let none = Selected { range: cursor..cursor, entry: String::new() };
+        return Ok((document.clone(), cursor, none));
     };
-    let fits = range.start <= cursor
+    let fits = document.line_start(cursor) <= range.start
+        && range.start <= cursor
         && cursor <= range.end
         && range.end <= document.line_end(cursor)
-        && range.start >= document.line_start(cursor)
         && [range.start, range.end].iter().all(|at| document.char_start(*at) == *at)
         && !entry.contains(['\n', '\r']);
     if !fits {
         return Err(Reason::Selected);
     }
-    let taken = document.with_replaced(range.clone(), entry);
+    let taken = document.with_replaced(range.clone(), &entry);
     let cursor = ByteIdx(range.start.0 + entry.len());
-    Ok((taken, cursor, (range.clone(), entry.clone())))
+    Ok((taken, cursor, Selected { range, entry }))
 }
