@@ -1,0 +1,168 @@
+//! `cosec-ls models`: what is known, what is here, and how to get or lose it.
+
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use indicatif::HumanBytes;
+
+use super::progress::Terminal;
+use crate::config::Settings;
+use crate::registry::{Listed, Presence, Profile, Registry};
+
+/// Models on this machine.
+#[derive(Args, Debug)]
+pub struct ModelsArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show models, adapters and profiles, and what of them is here
+    List,
+    /// Fetch models, or all models of profiles; goes on where an earlier pull was interrupted
+    Pull {
+        /// Names of models or profiles [default: the default profile]
+        names: Vec<String>,
+    },
+    /// Read files again in full and check their sha256
+    Verify {
+        /// Names of models or profiles [default: all that are here]
+        names: Vec<String>,
+    },
+    /// Print the paths of files that are here and verified
+    Path {
+        /// Names of models or profiles [default: the default profile]
+        names: Vec<String>,
+    },
+    /// Remove files, and what interrupted pulls left of them
+    Rm {
+        /// Names of models or profiles
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+}
+
+/// Runs one of the subcommands.
+///
+/// # Errors
+///
+/// Whatever the registry says; nothing is left half done.
+pub fn run(args: ModelsArgs, registry: Registry) -> Result<()> {
+    match args.command {
+        Command::List => print!("{}", render(&registry)),
+        Command::Pull { names } => pull(&registry, &names_or_default(names))?,
+        Command::Verify { names } => verify(&registry, names)?,
+        Command::Path { names } => paths(&registry, &names_or_default(names))?,
+        Command::Rm { names } => remove(&registry, &names)?,
+    }
+    Ok(())
+}
+
+fn names_or_default(names: Vec<String>) -> Vec<String> {
+    match names.is_empty() {
+        true => vec![Settings::default().profile],
+        false => names,
+    }
+}
+
+/// Names of files, each once, in the order of the names that stand for them.
+fn files<'a>(registry: &'a Registry, names: &[String]) -> Result<Vec<&'a str>> {
+    let mut files = Vec::new();
+    for name in names {
+        for file in registry.files(name)? {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn pull(registry: &Registry, names: &[String]) -> Result<()> {
+    let files = files(registry, names)?;
+    let progress = Terminal::new();
+    for file in files {
+        let path = registry.ensure(file, &progress)?;
+        println!("{file}: {}", path.display());
+    }
+    for profile in names.iter().filter_map(|name| registry.profile(name).ok()) {
+        println!("profile {}: {profile}", profile.name);
+    }
+    Ok(())
+}
+
+fn verify(registry: &Registry, names: Vec<String>) -> Result<()> {
+    let here =
+        |listed: &Listed| matches!(listed.presence, Presence::Ready(_) | Presence::Unverified(_));
+    let names = match names.is_empty() {
+        true => registry.list().into_iter().filter(here).map(|listed| listed.name).collect(),
+        false => names,
+    };
+    let mut n_wrong = 0;
+    for file in files(registry, &names)? {
+        match registry.verify(file) {
+            Ok(path) => println!("{file}: right, {}", path.display()),
+            Err(error) => {
+                n_wrong += 1;
+                println!("{file}: {error}");
+            }
+        }
+    }
+    match n_wrong {
+        0 => Ok(()),
+        n_wrong => bail!("{n_wrong} of the files cannot be used"),
+    }
+}
+
+fn paths(registry: &Registry, names: &[String]) -> Result<()> {
+    for file in files(registry, names)? {
+        match registry.path_if_present(file) {
+            Some(path) => println!("{}", path.display()),
+            None => bail!("`{file}` is not here; fetch it with `cosec-ls models pull {file}`"),
+        }
+    }
+    Ok(())
+}
+
+fn remove(registry: &Registry, names: &[String]) -> Result<()> {
+    for file in files(registry, names)? {
+        println!("{file}: {} freed", HumanBytes(registry.remove(file)?));
+    }
+    Ok(())
+}
+
+/// The list as a person reads it.
+fn render(registry: &Registry) -> String {
+    let mut text = String::new();
+    for listed in registry.list() {
+        render_file(&mut text, &listed);
+    }
+    let _ = writeln!(text, "\nstore: {}\n", registry.directory().display());
+    for profile in registry.profiles() {
+        render_profile(&mut text, profile);
+    }
+    text
+}
+
+/// Writing to a string cannot fail, here and below.
+fn render_file(text: &mut String, listed: &Listed) {
+    let size = HumanBytes(listed.size_bytes).to_string();
+    let state = match &listed.presence {
+        Presence::Absent => "absent".to_owned(),
+        Presence::Partial { bytes } => format!("{} of it", HumanBytes(*bytes)),
+        Presence::Unverified(_) => "here, not verified".to_owned(),
+        Presence::Ready(_) => "ready".to_owned(),
+    };
+    let Listed { name, licence, profiles, .. } = listed;
+    let used_by = match profiles.is_empty() {
+        true => String::new(),
+        false => format!("  used by {}", profiles.join(", ")),
+    };
+    let _ = writeln!(text, "{name:40} {size:>12}  {state:18}  {licence}{used_by}");
+}
+
+fn render_profile(text: &mut String, profile: &Profile) {
+    let _ = writeln!(text, "profile {}: {profile}", profile.name);
+}
