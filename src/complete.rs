@@ -1,18 +1,37 @@
 //! An editor's question, "what comes here?", answered without a word of LSP.
 //!
-//! [`Completer`] decides whether to ask the models at all ([`trigger`]), answers from memory while the user types
-//! through a suggestion ([`typed_through`]), and cuts what the suffix already says ([`trim`]). The evaluation and the
-//! command line use the very same path as the editor.
+//! [`Completer`] decides whether to ask the models at all ([`trigger`]), answers from [`memory`] while the user types
+//! through a suggestion ([`typed_through`]), lets the engine decode the rest ([`ask`], [`job`]), and cuts what the
+//! buffer already says ([`style`], [`trim`]). The evaluation and the command line use the very same path as the editor.
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::engine::{DocumentId, Finish, RequestStats, TokenTrace};
+use dashmap::DashMap;
+
+use crate::config::Settings;
+use crate::engine::{Backend, DocumentId, Finish, RequestStats, TokenTrace};
 use crate::text::{ByteIdx, Document};
 
+use journal::Journal;
+use memory::Memory;
+use question::Question;
+
+pub mod ask;
+pub mod brackets;
+pub mod file_rules;
+pub mod job;
+pub mod journal;
+pub mod memory;
+pub mod question;
+pub mod style;
+pub mod surroundings;
 pub mod trigger;
 pub mod trim;
 pub mod typed_through;
+
+pub use journal::Feedback;
 
 /// One question.
 #[derive(Clone, Debug)]
@@ -59,7 +78,7 @@ pub struct Suggestion {
     /// What to insert, with `\n` line ends; begins with the buffer's text from `replace.start` to the cursor.
     pub insert: String,
     /// What it replaces: starts at the cursor, on one line; longer than empty where the suggestion repeats the
-    /// closers to the right of the cursor.
+    /// closers to the right of the cursor. Where a menu entry is selected, it starts where that one's range does.
     pub replace: Range<ByteIdx>,
     /// More of it is still being decoded.
     pub partial: bool,
@@ -116,4 +135,105 @@ pub struct Explanation {
     pub finish: Option<Finish>,
     /// What it took.
     pub stats: RequestStats,
+}
+
+/// Answers questions; a cheap handle that all of an editor's documents share.
+#[derive(Clone)]
+pub struct Completer {
+    shared: Arc<Shared>,
+}
+
+/// What all handles share. An entry's lock is held for a look at its memory, never across an await.
+struct Shared {
+    backend: Arc<dyn Backend>,
+    documents: DashMap<DocumentId, Memory>,
+    journal: Journal,
+}
+
+impl Completer {
+    /// A completer that asks `backend`. Questions must be asked inside a tokio runtime.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        let shared = Shared { backend, documents: DashMap::new(), journal: Journal::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Answers a question, exactly once; a newer one about the same document ends it as superseded. The memory has
+    /// seen the question when the first poll returns.
+    ///
+    /// `on_partial` is called with each longer suggestion while it is decoded; all of them, and the answer, have the
+    /// same id. Dropping the future stops the decoding, but keeps what is there for the next question.
+    pub async fn complete(
+        &self,
+        query: Query,
+        settings: &Settings,
+        on_partial: &mut (dyn FnMut(&Suggestion) + Send),
+    ) -> Answer {
+        let turn = self.shared.documents.entry(query.document.clone()).or_default().take_turn();
+        let answer = tokio::select! {
+            biased;
+            () = turn.cancelled() => Answer::Superseded,
+            answer = self.answer(query, settings, on_partial) => answer,
+        };
+        if let Answer::Nothing(reason) = &answer {
+            self.shared.journal.nothing(reason.clone());
+        }
+        answer
+    }
+
+    /// The document is closed.
+    pub fn forget(&self, document: &DocumentId) {
+        self.shared.documents.remove(document);
+        self.shared.backend.forget(document);
+    }
+
+    /// The document's text has become `snapshot`: work that no longer agrees with it stops. Never waits.
+    pub fn edited(&self, document: &DocumentId, snapshot: &Document) {
+        if let Some(memory) = self.shared.documents.get(document) {
+            memory.edited(snapshot);
+        }
+    }
+
+    /// The editor shows a suggestion.
+    pub fn shown(&self, id: u64) {
+        self.shared.journal.shown(id);
+    }
+
+    /// The user has accepted a suggestion.
+    pub fn accepted(&self, id: u64) {
+        self.shared.journal.accepted(id);
+    }
+
+    /// Counts of suggestions and what became of them.
+    pub fn feedback(&self) -> Feedback {
+        self.shared.journal.feedback()
+    }
+
+    /// Everything about one of the last suggestions.
+    pub fn explain(&self, id: u64) -> Option<Explanation> {
+        let progress = self.shared.journal.job(id)?.progress();
+        Some(Explanation {
+            id,
+            text: progress.text,
+            tokens: progress.tokens,
+            finish: progress.finish,
+            stats: progress.stats,
+        })
+    }
+
+    /// Why the last question that got nothing got nothing.
+    pub fn last_reason(&self) -> Option<Reason> {
+        self.shared.journal.last_reason()
+    }
+
+    async fn answer(
+        &self,
+        query: Query,
+        settings: &Settings,
+        on_partial: &mut (dyn FnMut(&Suggestion) + Send),
+    ) -> Answer {
+        match Question::new(&self.shared, query, settings) {
+            Ok(question) => question.answer(on_partial).await,
+            Err(reason) => Answer::Nothing(reason),
+        }
+    }
 }

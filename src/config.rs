@@ -91,6 +91,20 @@ pub enum MultiLine {
     Never,
 }
 
+/// Whether `textDocument/completion` is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Popup {
+    /// Only for a client that knows no inline completion: one that asks both at every key would supersede one
+    /// with the other.
+    #[default]
+    Auto,
+    /// For every client.
+    Always,
+    /// For none.
+    Never,
+}
+
 /// What a user may set. Field names in a client's JSON are the camelCase of these.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -113,10 +127,14 @@ pub struct Settings {
     pub temperature: Option<f32>,
     /// Language ids switched on or off; `*` stands for all others. By default, `{"*": true}`.
     pub languages: BTreeMap<String, bool>,
+    /// URI schemes that are completed. By default, `file` and `untitled`.
+    pub schemes: Vec<String>,
     /// Globs of files that are never completed and never used as context. By default, [`SECRET_FILES`].
     pub excluded_files: Vec<String>,
     /// Whether suggestions come while typing, or only when asked for. By default, true.
     pub automatic: bool,
+    /// Whether suggestions are also offered as an entry of the popup menu. By default, `auto`.
+    pub popup: Popup,
     /// When a completion may have several lines. By default, `auto`.
     pub multi_line: MultiLine,
     /// Most lines of one completion. By default, 12.
@@ -131,7 +149,8 @@ pub struct Settings {
     pub prefix_tokens: usize,
     /// Most tokens of the prompt after the cursor. By default, 256.
     pub suffix_tokens: usize,
-    /// Compute threads; 0 takes all physical cores. By default, 0.
+    /// Compute threads; 0 takes all physical cores. A change while the server runs has its full effect from the next
+    /// start on. By default, 0.
     pub threads: usize,
     /// Minutes without a request after which the models leave memory; 0 keeps them. By default, 30.
     pub idle_unload_minutes: u64,
@@ -171,8 +190,10 @@ impl Default for Settings {
             ratio: None,
             temperature: None,
             languages: BTreeMap::from([("*".to_owned(), true)]),
+            schemes: ["file", "untitled"].map(str::to_owned).to_vec(),
             excluded_files: SECRET_FILES.map(str::to_owned).to_vec(),
             automatic: true,
+            popup: Popup::default(),
             multi_line: MultiLine::default(),
             max_lines: 12,
             max_tokens: 96,

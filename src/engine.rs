@@ -4,6 +4,12 @@
 //! [`Decode`] stops the work within one forward. [`Backend`] has two implementations: [`local`] and the
 //! scripted one of the protocol tests.
 
+pub mod decoding;
+pub mod local;
+pub mod pair;
+pub mod queue;
+pub mod sequences;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +19,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Decoding;
+pub use crate::decode::Role;
 use crate::prompt::Prompt;
+pub use crate::prompt::fim::PromptBudget;
 use crate::prompt::stop::StopRules;
 
 /// Names a document; requests of one document supersede each other.
@@ -37,19 +45,11 @@ pub struct Request {
     pub stop: StopRules,
     /// Most tokens to decode.
     pub max_tokens: usize,
-    /// Time to decode, counted from the first forward; what is there when it ends is kept.
+    /// Time to decode, counted from the end of the prefill (which a newer request interrupts, and whose work stays in
+    /// the cache); what is there when it ends is kept.
     pub time_budget: Duration,
     /// Tokens that an earlier run of this very request already chose: they are kept, and decoding goes on after them.
     pub resume: Vec<u32>,
-}
-
-/// Most tokens that the text before and after the cursor may take in the prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PromptBudget {
-    /// For the lines above the cursor's line.
-    pub prefix_tokens: usize,
-    /// For the text after the cursor.
-    pub suffix_tokens: usize,
 }
 
 /// What a running request says: any number of `Text`, then exactly one `Done`.
@@ -76,11 +76,12 @@ pub struct TextChunk {
 pub struct TokenTrace {
     /// Token id.
     pub token: u32,
-    /// The token's text, lossy where it is not a whole character.
+    /// The token's text, lossy where it is not a whole character; its name where it is special.
     pub text: String,
     /// `security` where its proposal was accepted, `base` where the base drew.
     pub role: Role,
-    /// The base's probability of `token`; absent where the base was not asked.
+    /// The base's probability of the security model's proposal, or of `token` in mode `off`; absent where the base was
+    /// not asked.
     pub p: Option<f32>,
     /// The security model's probability of its proposal; absent where it was not asked.
     pub q: Option<f32>,
@@ -92,16 +93,6 @@ pub struct TokenTrace {
     pub base_choice: Option<String>,
     /// The emitted token differs from the base's own choice: hardening changed something here.
     pub intervened: bool,
-}
-
-/// The two models of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Role {
-    /// The model that is hardened.
-    Base,
-    /// The small model that hardens it.
-    Security,
 }
 
 /// How a request ended, and what it took.
@@ -208,7 +199,7 @@ pub trait Backend: Send + Sync + 'static {
 
 /// Where the models are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "state")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "state")]
 pub enum State {
     /// Not in memory; the next request loads them.
     #[default]

@@ -1,3 +1,14 @@
 //! All integration tests in one binary, so that they link once. One module per topic.
 
+#![expect(unreachable_pub, reason = "modules share helpers inside one binary")]
+
+mod bad_models;
+mod co_decoding;
+mod complete;
+mod lsp;
 mod registry;
+mod sequence;
+mod support;
+mod tidy;
+mod tokenizer;
+mod transformer;

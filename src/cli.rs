@@ -1,0 +1,84 @@
+//! The command line: wiring, and words for people. The only layer that knows how errors are shown.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Settings;
+use crate::registry::{Offline, Registry, RegistryOptions};
+
+pub mod complete;
+pub mod doctor;
+pub mod models;
+pub mod progress;
+pub mod serve;
+pub mod session;
+
+/// Inline code completions from local models, security-hardened while they are decoded.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Profile of models.toml [default: default]
+    #[arg(long, global = true)]
+    profile: Option<String>,
+    /// A models.toml whose entries add to the built-in ones or override them
+    #[arg(long, global = true, value_name = "FILE")]
+    models: Option<PathBuf>,
+    /// Never open a socket: use what is here
+    #[arg(long, global = true)]
+    offline: bool,
+    /// Compute threads; 0 takes all cores
+    #[arg(long, global = true, default_value_t = 0)]
+    threads: usize,
+    /// What is logged to standard error, as `error`, `warn`, `info`, `debug`, or per module [default: warn]
+    #[arg(long, global = true, env = "COSEC_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve an editor over standard input and output
+    Serve(serve::ServeArgs),
+    /// Complete one place of a file
+    Complete(complete::CompleteArgs),
+    /// Models on this machine
+    Models(models::ModelsArgs),
+    /// Say what is installed, what computes, and whether a completion works
+    Doctor,
+}
+
+impl Cli {
+    /// What is logged. User code appears at `trace` only.
+    pub fn log_filter(&self) -> EnvFilter {
+        EnvFilter::new(self.log.as_deref().unwrap_or("warn"))
+    }
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Whatever stopped it, in words for people.
+    pub fn run(self) -> Result<ExitCode> {
+        let registry = Registry::open(RegistryOptions {
+            user_manifest: self.models,
+            offline: if self.offline { Offline::Yes } else { Offline::No },
+            ..RegistryOptions::default()
+        })?;
+        let defaults = Settings::default();
+        let settings = Settings {
+            profile: self.profile.unwrap_or(defaults.profile.clone()),
+            threads: self.threads,
+            ..defaults
+        };
+        match self.command {
+            Command::Serve(args) => serve::run(&args, registry, settings),
+            Command::Complete(args) => complete::run(&args, registry, settings),
+            Command::Models(args) => models::run(args, registry).map(|()| ExitCode::SUCCESS),
+            Command::Doctor => doctor::run(registry, settings),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `cosec-ls doctor`: what is installed, what computes, and whether a completion works.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::config::Settings;
+use crate::engine::{LoadedProfile, RequestStats, State};
+use crate::model::device;
+use crate::registry::Registry;
+
+use super::complete::{Asked, Place};
+use super::session::Session;
+
+/// A place where every code model has something to say.
+const SNIPPET: &str =
+    "import sqlite3\n\ndef find_user(db, name):\n    cursor = db.cursor()\n    cursor.execute(";
+
+/// Prints what it finds; exit code 1 if no completion can be had.
+///
+/// # Errors
+/// If the asynchronous runtime cannot start.
+pub fn run(registry: Registry, settings: Settings) -> Result<ExitCode> {
+    print_build();
+    let here = print_profile(&registry, &settings);
+    if !here {
+        println!("completion    not tried: `cosec-ls models pull` fetches what is missing");
+        return Ok(ExitCode::FAILURE);
+    }
+    let session = Session::start(registry, settings)?;
+    let place = Place::from_text(SNIPPET, "python");
+    let mut text = String::new();
+    let outcome = session.complete(&place, |suggestion| text.clone_from(&suggestion.insert))?;
+    let State::Ready(profile) = session.state() else {
+        println!("completion    failed: {}", describe_state(&session.state()));
+        return Ok(ExitCode::FAILURE);
+    };
+    print_loaded(&profile);
+    match outcome {
+        Asked::Suggested { explanation, .. } => {
+            print_speed(&explanation.stats);
+            Ok(ExitCode::SUCCESS)
+        }
+        Asked::Nothing(reason) => {
+            println!("completion    failed: {reason}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn print_build() {
+    println!("cosec-ls      {}", env!("CARGO_PKG_VERSION"));
+    println!("platform      {} {}", std::env::consts::OS, std::env::consts::ARCH);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    println!("processors    {threads}, instructions: {}", device::cpu_features().join(" "));
+    match device::select() {
+        Ok(device) => println!("device        {}", device::name(&device)),
+        Err(error) => println!("device        failed: {error}"),
+    }
+}
+
+/// Prints the profile's parts; says whether all files are here.
+fn print_profile(registry: &Registry, settings: &Settings) -> bool {
+    println!("store         {}", registry.directory().display());
+    let profile = match registry.profile(&settings.profile) {
+        Ok(profile) => profile,
+        Err(error) => {
+            println!("profile       {error}");
+            return false;
+        }
+    };
+    println!("profile       {}", profile.name);
+    let mut here = true;
+    for (role, name) in [("base", &profile.base), ("security", &profile.security)] {
+        let found = registry.path_if_present(name).is_some();
+        println!("{role:<13} {name}: {}", if found { "here, verified" } else { "not here" });
+        here &= found;
+    }
+    println!("adapter       {}", describe_adapter(profile.adapter.as_deref()));
+    here
+}
+
+fn print_loaded(profile: &LoadedProfile) {
+    println!("loaded in     {:.1} s, on {}", profile.load_seconds, profile.device);
+}
+
+fn print_speed(stats: &RequestStats) {
+    let decoding_ms = stats.total_ms - stats.first_token_ms;
+    let rate = stats.decoded_tokens.saturating_sub(1) as f64 / (decoding_ms / 1e3).max(1e-9);
+    println!(
+        "completion    works: {} tokens, first after {:.0} ms, then {rate:.1} per second",
+        stats.decoded_tokens, stats.first_token_ms
+    );
+}
+
+/// What plays the security role, for people.
+pub fn describe_adapter(adapter: Option<&str>) -> String {
+    match adapter {
+        Some(adapter) => adapter.to_owned(),
+        None => "none yet: the plain small model plays the security role".to_owned(),
+    }
+}
+
+fn describe_state(state: &State) -> String {
+    match state {
+        State::Failed { reason } => reason.clone(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,114 @@
+//! An engine and a completer for one command: what the editor has, without the protocol.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use tokio::runtime::Runtime;
+
+use crate::complete::{Answer, Completer, Explanation, Query, Suggestion, Trigger};
+use crate::config::Settings;
+use crate::engine::local::{LocalEngine, Reuse};
+use crate::engine::{Backend, DocumentId, State};
+use crate::registry::Registry;
+use crate::text::{ByteIdx, Document};
+
+use super::complete::{Asked, Place};
+use super::progress::Terminal;
+
+/// Models in memory and questions about single places.
+pub struct Session {
+    runtime: Runtime,
+    engine: Arc<LocalEngine>,
+    completer: Completer,
+    settings: Settings,
+}
+
+impl Session {
+    /// Fetches what is missing of the profile, with a progress bar, and starts loading it.
+    ///
+    /// # Errors
+    /// If a file cannot be had.
+    pub fn start(registry: Registry, settings: Settings) -> Result<Self> {
+        let profile = registry.profile(&settings.profile)?.clone();
+        let progress = Terminal::new();
+        for name in profile.files() {
+            registry.ensure(name, &progress)?;
+        }
+        let runtime = Runtime::new().context("cannot start the asynchronous runtime")?;
+        let engine = LocalEngine::start(registry, settings.clone(), Reuse::Keep)
+            .context("cannot start the engine's thread")?;
+        let engine = Arc::new(engine);
+        let completer = Completer::new(engine.clone() as Arc<dyn Backend>);
+        engine.warm();
+        let session = Self { runtime, engine, completer, settings };
+        session.wait_until_ready()?;
+        Ok(session)
+    }
+
+    /// The settings that questions are asked with.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// The state of the models.
+    pub fn state(&self) -> State {
+        self.engine.state().borrow().clone()
+    }
+
+    /// Asks what comes at `place`, as an editor does when its user asks.
+    ///
+    /// # Errors
+    /// If the answer is for another question, which cannot happen with one question at a time.
+    pub fn complete(
+        &self,
+        place: &Place,
+        mut on_partial: impl FnMut(&Suggestion) + Send,
+    ) -> Result<Asked> {
+        // A document of its own for every question: nothing is answered from memory.
+        let document =
+            DocumentId(format!("{}#{}", place.name, self.engine.totals().requests).into());
+        let query = Query {
+            document: document.clone(),
+            path: place.path.clone(),
+            snapshot: Document::new(&place.text, 0, &place.language),
+            cursor: ByteIdx(place.cursor),
+            trigger: Trigger::Invoked,
+            selected: None,
+        };
+        let answer =
+            self.runtime.block_on(self.completer.complete(query, &self.settings, &mut on_partial));
+        let asked = match answer {
+            Answer::Suggestion(suggestion) => {
+                let explanation = self.explain(suggestion.id)?;
+                Asked::Suggested { suggestion, explanation }
+            }
+            Answer::Nothing(reason) => Asked::Nothing(reason),
+            Answer::Superseded => bail!("the question was superseded"),
+        };
+        self.completer.forget(&document);
+        Ok(asked)
+    }
+
+    /// What is known about a suggestion, also while it is being decoded.
+    ///
+    /// # Errors
+    /// If there is no such suggestion.
+    pub fn explain(&self, id: u64) -> Result<Explanation> {
+        self.completer.explain(id).context("the suggestion has no explanation")
+    }
+
+    /// The completer, to explain a suggestion while it is being decoded.
+    pub fn completer(&self) -> &Completer {
+        &self.completer
+    }
+
+    fn wait_until_ready(&self) -> Result<()> {
+        let mut state = self.engine.state();
+        let settled = |state: &State| matches!(state, State::Ready(_) | State::Failed { .. });
+        let settled = self.runtime.block_on(state.wait_for(settled));
+        match &*settled.context("the engine has ended")? {
+            State::Failed { reason } => bail!("{reason}"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! From a question and the settings to the engine's [`Request`].
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::file_rules::FileRules;
+use super::surroundings::Surroundings;
+use super::trigger::{Extent, stop_rules};
+use crate::config::{Decoding, MultiLine, Settings};
+use crate::engine::{DocumentId, LoadedProfile, PromptBudget, Request, State};
+use crate::prompt::window::{WindowBudget, prompt_at};
+use crate::prompt::{Layout, Prompt};
+use crate::text::{ByteIdx, Document};
+
+/// Bytes of code per token, a little more than usual: the engine cuts the window once more, in tokens.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The settings that a suggestion was made under: under others it is not remembered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    decoding: Decoding,
+    profile: String,
+    multi_line: MultiLine,
+    max_lines: usize,
+    max_tokens: usize,
+}
+
+/// A place where something is to be completed.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Whose text it is.
+    pub id: DocumentId,
+    /// The text.
+    pub document: Document,
+    /// Where; exists in the text.
+    pub cursor: ByteIdx,
+    /// The text near it.
+    pub near: Surroundings,
+    /// How far to go.
+    pub extent: Extent,
+}
+
+/// The terms for one file under the current settings and models.
+pub fn terms(
+    settings: &Settings,
+    rules: &FileRules,
+    path: &Path,
+    language: &str,
+    state: &State,
+) -> Terms {
+    let mut decoding = loaded(state).map_or_else(Decoding::default, |loaded| loaded.decoding);
+    decoding.mode = settings.mode.unwrap_or(decoding.mode);
+    decoding.ratio = settings.ratio.unwrap_or(decoding.ratio);
+    let by_language = || settings.alpha_by_language.get(language).copied();
+    let alpha = rules.alpha(path).or_else(by_language).or(settings.alpha);
+    decoding.alpha = alpha.unwrap_or(decoding.alpha);
+    if let Some(temperature) = settings.temperature {
+        decoding.base.temperature = temperature;
+        decoding.security.temperature = temperature;
+    }
+    Terms {
+        decoding,
+        profile: settings.profile.clone(),
+        multi_line: settings.multi_line,
+        max_lines: settings.max_lines,
+        max_tokens: settings.max_tokens,
+    }
+}
+
+/// What to ask the engine.
+pub fn request(place: &Place, terms: &Terms, settings: &Settings, state: &State) -> Request {
+    let window = WindowBudget {
+        prefix_bytes: settings.prefix_tokens.saturating_mul(BYTES_PER_TOKEN),
+        suffix_bytes: settings.suffix_tokens.saturating_mul(BYTES_PER_TOKEN),
+    };
+    let mut prompt = prompt_at(&place.document, place.cursor, window);
+    prompt.layout = match loaded(state) {
+        Some(loaded) if !loaded.fill_in_middle => Layout::LeftToRight,
+        _ => Layout::FillInMiddle,
+    };
+    Request {
+        document: place.id.clone(),
+        budget: PromptBudget {
+            prefix_tokens: settings.prefix_tokens,
+            suffix_tokens: settings.suffix_tokens,
+        },
+        decoding: terms.decoding,
+        seed: seed(&prompt, place.document.language()),
+        stop: stop_rules(&place.near, place.extent, settings),
+        max_tokens: settings.max_tokens,
+        time_budget: settings.time_budget(),
+        resume: Vec::new(),
+        prompt,
+    }
+}
+
+fn loaded(state: &State) -> Option<&LoadedProfile> {
+    match state {
+        State::Ready(loaded) => Some(loaded),
+        _ => None,
+    }
+}
+
+/// Equal text gives an equal seed, and so an equal suggestion, today and in the next version.
+fn seed(prompt: &Prompt, language: &str) -> u64 {
+    let mut hash = Sha256::new();
+    for part in [&prompt.above, &prompt.left, &prompt.suffix, language] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&hash.finalize()[..8]);
+    u64::from_le_bytes(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Mode, Ratio};
+
+    fn terms_of(settings: &Settings, path: &str, state: &State) -> Decoding {
+        terms(settings, &FileRules::new(settings), Path::new(path), "python", state).decoding
+    }
+
+    fn ready(fill_in_middle: bool, decoding: Decoding) -> State {
+        State::Ready(Box::new(LoadedProfile {
+            profile: "default".to_owned(),
+            base: "base".to_owned(),
+            security: "security".to_owned(),
+            adapter: None,
+            device: "cpu".to_owned(),
+            decoding,
+            fill_in_middle,
+            load_seconds: 0.0,
+        }))
+    }
+
+    fn place(text: &str) -> Place {
+        let document = Document::new(text, 1, "python");
+        let cursor = document.len();
+        Place {
+            id: DocumentId("a".into()),
+            near: Surroundings::at(&document, cursor),
+            extent: Extent::Block,
+            document,
+            cursor,
+        }
+    }
+
+    #[test]
+    fn the_profile_s_decoding_is_kept_where_the_settings_say_nothing() {
+        let decoding = Decoding { alpha: 0.7, mode: Mode::Security, ..Decoding::default() };
+        let got = terms_of(&Settings::default(), "a.py", &ready(true, decoding));
+        assert_eq!(got, decoding);
+        assert_eq!(terms_of(&Settings::default(), "a.py", &State::Unloaded), Decoding::default());
+    }
+
+    #[test]
+    fn alpha_is_taken_from_the_path_then_the_language_then_the_settings() {
+        let mut settings = Settings { alpha: Some(0.1), ..Settings::default() };
+        let alpha = |settings: &Settings| terms_of(settings, "/w/a.py", &State::Unloaded).alpha;
+        assert_eq!(alpha(&settings), 0.1);
+        settings.alpha_by_language.insert("python".to_owned(), 0.2);
+        assert_eq!(alpha(&settings), 0.2);
+        settings.alpha_by_path.push(("*.py".to_owned(), 0.4));
+        assert_eq!(alpha(&settings), 0.4);
+    }
+
+    #[test]
+    fn the_settings_override_mode_ratio_and_temperature() {
+        let settings = Settings {
+            mode: Some(Mode::Off),
+            ratio: Some(Ratio::RawBase),
+            temperature: Some(0.0),
+            ..Settings::default()
+        };
+        let got = terms_of(&settings, "a.py", &ready(true, Decoding::default()));
+        assert_eq!((got.mode, got.ratio), (Mode::Off, Ratio::RawBase));
+        assert_eq!((got.base.temperature, got.security.temperature), (0.0, 0.0));
+    }
+
+    #[test]
+    fn a_request_holds_the_prompt_and_its_own_seed() {
+        let settings = Settings::default();
+        let ask = |text: &str, state: &State| {
+            let rules = FileRules::new(&settings);
+            let terms = terms(&settings, &rules, Path::new("a.py"), "python", state);
+            request(&place(text), &terms, &settings, state)
+        };
+        let one = ask("a\r\nb", &ready(true, Decoding::default()));
+        assert_eq!((one.prompt.above.as_str(), one.prompt.left.as_str()), ("a\n", "b"));
+        assert_eq!(one.prompt.layout, Layout::FillInMiddle);
+        assert_eq!(ask("a\r\nb", &State::Unloaded).seed, one.seed);
+        assert_ne!(ask("a\r\nbc", &State::Unloaded).seed, one.seed);
+        let paper = ask("a", &ready(false, Decoding::default()));
+        assert_eq!(paper.prompt.layout, Layout::LeftToRight);
+    }
+}

@@ -1,0 +1,121 @@
+//! What is kept across documents: the last suggestions, for explanations, and the last reason for none.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Reason;
+use super::file_rules::FileRules;
+use super::job::Job;
+use crate::config::Settings;
+
+/// Suggestions that can still be explained.
+const N_EXPLAINED: usize = 64;
+
+/// What the editor has told of suggestions, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Feedback {
+    /// Suggestions that were made.
+    pub suggested: u64,
+    /// Of them, those that the editor has reported as shown.
+    pub shown: u64,
+    /// Of them, those that the editor has reported as accepted.
+    pub accepted: u64,
+}
+
+/// A shared record; its lock is held for a few instructions at a time.
+#[derive(Debug, Default)]
+pub struct Journal(Mutex<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    rules: Option<Arc<FileRules>>,
+    last_reason: Option<Reason>,
+    /// Newest last.
+    suggestions: VecDeque<Entry>,
+    feedback: Feedback,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    job: Arc<Job>,
+    shown: bool,
+    accepted: bool,
+}
+
+impl Journal {
+    /// The compiled globs of `settings`; compiled anew only when those have changed.
+    pub fn rules(&self, settings: &Settings) -> Arc<FileRules> {
+        let mut entries = self.lock();
+        match &entries.rules {
+            Some(rules) if rules.belong_to(settings) => Arc::clone(rules),
+            _ => Arc::clone(entries.rules.insert(Arc::new(FileRules::new(settings)))),
+        }
+    }
+
+    /// Enters a suggestion; returns its id, which no other one has.
+    pub fn enter(&self, job: Arc<Job>) -> u64 {
+        let mut entries = self.lock();
+        entries.feedback.suggested += 1;
+        let id = entries.feedback.suggested;
+        entries.suggestions.push_back(Entry { id, job, shown: false, accepted: false });
+        if entries.suggestions.len() > N_EXPLAINED {
+            entries.suggestions.pop_front();
+        }
+        id
+    }
+
+    /// Another job goes on with a suggestion.
+    pub fn replace(&self, id: u64, job: Arc<Job>) {
+        if let Some(entry) = self.lock().find(id) {
+            entry.job = job;
+        }
+    }
+
+    /// The job of one of the last suggestions.
+    pub fn job(&self, id: u64) -> Option<Arc<Job>> {
+        self.lock().find(id).map(|entry| Arc::clone(&entry.job))
+    }
+
+    /// The editor shows a suggestion.
+    pub fn shown(&self, id: u64) {
+        let mut entries = self.lock();
+        if entries.find(id).is_some_and(|entry| !std::mem::replace(&mut entry.shown, true)) {
+            entries.feedback.shown += 1;
+        }
+    }
+
+    /// The user has accepted a suggestion.
+    pub fn accepted(&self, id: u64) {
+        let mut entries = self.lock();
+        if entries.find(id).is_some_and(|entry| !std::mem::replace(&mut entry.accepted, true)) {
+            entries.feedback.accepted += 1;
+        }
+    }
+
+    /// The counts so far.
+    pub fn feedback(&self) -> Feedback {
+        self.lock().feedback
+    }
+
+    /// A question got nothing.
+    pub fn nothing(&self, reason: Reason) {
+        self.lock().last_reason = Some(reason);
+    }
+
+    /// Why the last question that got nothing got nothing.
+    pub fn last_reason(&self) -> Option<Reason> {
+        self.lock().last_reason.clone()
+    }
+
+    /// A panic elsewhere leaves the entries whole: each method changes them by one step.
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn find(&mut self, id: u64) -> Option<&mut Entry> {
+        self.suggestions.iter_mut().rev().find(|entry| entry.id == id)
+    }
+}

@@ -1,0 +1,256 @@
+//! One question, from its first look at the memory to its answer.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::ask::{Place, Terms, request, terms};
+use super::file_rules::path_of;
+use super::job::{Job, Progress};
+use super::memory::{Recall, Remembered};
+use super::surroundings::Surroundings;
+use super::trigger::{admit, extent};
+use super::trim::trim;
+use super::typed_through::Agreement;
+use super::{Answer, Query, Reason, Shared, Suggestion, Trigger};
+use crate::config::Settings;
+use crate::engine::Finish;
+use crate::prompt::stop::StopReason;
+use crate::text::{ByteIdx, Document};
+
+/// A question that deserves an answer.
+pub(super) struct Question<'a> {
+    shared: &'a Shared,
+    settings: &'a Settings,
+    place: Place,
+    terms: Terms,
+    /// What the answer replaces at least, in the editor's text, and what it begins with: empty, or the menu entry that
+    /// `place` has already taken.
+    selected: (Range<ByteIdx>, String),
+    /// When an automatic question may go to the models.
+    not_before: Option<Instant>,
+    /// The answer's id, once there is something to show.
+    id: Option<u64>,
+    /// The longest partial suggestion so far.
+    shown: String,
+}
+
+/// What a look at a job's progress says.
+enum Look {
+    /// The answer.
+    Done(Answer),
+    /// There may be more; this much can be shown.
+    More(Option<String>),
+    /// What was typed is not, or all of, what was suggested.
+    Over,
+}
+
+impl<'a> Question<'a> {
+    /// Looks whether the question deserves an answer at all.
+    pub(super) fn new(
+        shared: &'a Shared,
+        query: Query,
+        settings: &'a Settings,
+    ) -> Result<Self, Reason> {
+        let path = path_of(&query.document, query.path.as_deref());
+        let rules = shared.journal.rules(settings);
+        admit(&query.snapshot, &path, query.trigger, settings, &rules)?;
+        let (document, cursor, selected) = with_selected(&query)?;
+        let near = Surroundings::at(&document, cursor);
+        let extent = extent(&near.right, query.trigger, settings.multi_line)?;
+        let state = shared.backend.state();
+        let terms = terms(settings, &rules, &path, document.language(), &state.borrow());
+        let automatic = query.trigger == Trigger::Automatic;
+        Ok(Self {
+            shared,
+            settings,
+            place: Place { id: query.document, document, cursor, near, extent },
+            terms,
+            selected,
+            not_before: automatic.then(|| Instant::now() + settings.debounce()),
+            id: None,
+            shown: String::new(),
+        })
+    }
+
+    /// Answers from memory, from a job that runs, or from a new one.
+    pub(super) async fn answer(
+        mut self,
+        on_partial: &mut (dyn FnMut(&Suggestion) + Send),
+    ) -> Answer {
+        loop {
+            let (remembered, typed) = match self.recall() {
+                Recall::Follow(remembered, typed) => (remembered, typed),
+                Recall::Stopping(remembered) => {
+                    remembered.job.ended().await;
+                    continue;
+                }
+                Recall::Resume(remembered, typed) => {
+                    let known = remembered.remainder(&remembered.job.progress(), &typed).1;
+                    self.show(&remembered.job, &known, on_partial);
+                    self.debounce().await;
+                    (self.resume(&remembered), typed)
+                }
+                Recall::Nothing => {
+                    self.debounce().await;
+                    (self.begin(), String::new())
+                }
+            };
+            if let Some(answer) = self.follow(&remembered, &typed, on_partial).await {
+                return answer;
+            }
+        }
+    }
+
+    fn recall(&self) -> Recall {
+        let memory = self.shared.documents.get(&self.place.id);
+        memory.map_or(Recall::Nothing, |memory| memory.recall(&self.place, &self.terms))
+    }
+
+    async fn debounce(&self) {
+        if let Some(not_before) = self.not_before {
+            sleep_until(not_before).await;
+        }
+    }
+
+    fn begin(&self) -> Arc<Remembered> {
+        let backend = &*self.shared.backend;
+        let request = {
+            let state = backend.state();
+            request(&self.place, &self.terms, self.settings, &state.borrow())
+        };
+        let start = || Job::start(backend, request);
+        self.keep(None, || Remembered::new(&self.place, self.terms.clone(), start()))
+    }
+
+    fn resume(&self, stopped: &Arc<Remembered>) -> Arc<Remembered> {
+        let backend = &*self.shared.backend;
+        self.keep(Some(stopped), || stopped.with_job(stopped.job.resume(backend)))
+    }
+
+    /// Remembers what `start` begins, once everything older has been told to stop.
+    fn keep(
+        &self,
+        instead: Option<&Arc<Remembered>>,
+        start: impl FnOnce() -> Remembered,
+    ) -> Arc<Remembered> {
+        let mut memory = self.shared.documents.entry(self.place.id.clone()).or_default();
+        memory.stop();
+        let new = Arc::new(start());
+        memory.keep(Arc::clone(&new), instead);
+        new
+    }
+
+    /// Waits for the answer; `None` if this suggestion has none for the question.
+    async fn follow(
+        &mut self,
+        remembered: &Remembered,
+        typed: &str,
+        on_partial: &mut (dyn FnMut(&Suggestion) + Send),
+    ) -> Option<Answer> {
+        let _waiting = remembered.job.wait();
+        let mut progress = remembered.job.watch();
+        loop {
+            let look = {
+                let progress = progress.borrow_and_update();
+                self.look(remembered, &progress, typed)
+            };
+            match look {
+                Look::Done(answer) => return Some(answer),
+                Look::Over => return None,
+                Look::More(None) => (),
+                Look::More(Some(known)) => self.show(&remembered.job, &known, on_partial),
+            }
+            if progress.changed().await.is_err() {
+                return Some(Answer::Superseded);
+            }
+        }
+    }
+
+    fn look(&mut self, remembered: &Remembered, progress: &Progress, typed: &str) -> Look {
+        let (agreement, remainder) = remembered.remainder(progress, typed);
+        match (agreement, &progress.finish) {
+            (_, Some(Finish::Cancelled | Finish::Superseded)) => Look::Done(Answer::Superseded),
+            (Agreement::Differs, _) => Look::Over,
+            (Agreement::Ahead, _) => Look::More(None),
+            (Agreement::Through, None) => Look::More(Some(remainder)),
+            (Agreement::Through, Some(finish)) if remainder.trim().is_empty() => match finish {
+                _ if !typed.is_empty() => Look::Over,
+                Finish::NotReady(why) => nothing(Reason::NotReady(why.clone())),
+                Finish::Failed(why) => nothing(Reason::Failed(why.clone())),
+                Finish::StopRule(StopReason::Repetition) => nothing(Reason::Duplicate),
+                _ => nothing(Reason::Empty),
+            },
+            (Agreement::Through, Some(_)) => {
+                Look::Done(match self.suggestion(&remembered.job, &remainder) {
+                    Ok(suggestion) => Answer::Suggestion(suggestion),
+                    Err(reason) => Answer::Nothing(reason),
+                })
+            }
+        }
+    }
+
+    /// Shows `known` while more of it is being decoded, if there is more to see than before.
+    fn show(
+        &mut self,
+        job: &Arc<Job>,
+        known: &str,
+        on_partial: &mut (dyn FnMut(&Suggestion) + Send),
+    ) {
+        let Ok(trimmed) = trim(known, &self.place.near) else {
+            return;
+        };
+        if trimmed.insert.len() <= self.shown.len() || !trimmed.insert.starts_with(&self.shown) {
+            return;
+        }
+        self.shown = trimmed.insert;
+        if let Ok(suggestion) = self.suggestion(job, known) {
+            on_partial(&Suggestion { partial: true, ..suggestion });
+        }
+    }
+
+    /// What to show of `text`, which is to stand at the place.
+    fn suggestion(&mut self, job: &Arc<Job>, text: &str) -> Result<Suggestion, Reason> {
+        let trimmed = trim(text, &self.place.near)?;
+        let id = match self.id {
+            Some(id) => {
+                self.shared.journal.replace(id, Arc::clone(job));
+                id
+            }
+            None => *self.id.insert(self.shared.journal.enter(Arc::clone(job))),
+        };
+        let (replaced, entry) = &self.selected;
+        Ok(Suggestion {
+            id,
+            insert: format!("{entry}{}", trimmed.insert),
+            replace: replaced.start..ByteIdx(replaced.end.0 + trimmed.replace),
+            partial: false,
+        })
+    }
+}
+
+fn nothing(reason: Reason) -> Look {
+    Look::Done(Answer::Nothing(reason))
+}
+
+/// The text as it will be once the selected menu entry is taken, the cursor in it, and what the entry replaces.
+fn with_selected(query: &Query) -> Result<(Document, ByteIdx, (Range<ByteIdx>, String)), Reason> {
+    let document = &query.snapshot;
+    let cursor = document.char_start(query.cursor);
+    let Some((range, entry)) = &query.selected else {
+        return Ok((document.clone(), cursor, (cursor..cursor, String::new())));
+    };
+    let fits = range.start <= cursor
+        && cursor <= range.end
+        && range.end <= document.line_end(cursor)
+        && range.start >= document.line_start(cursor)
+        && [range.start, range.end].iter().all(|at| document.char_start(*at) == *at)
+        && !entry.contains(['\n', '\r']);
+    if !fits {
+        return Err(Reason::Selected);
+    }
+    let taken = document.with_replaced(range.clone(), entry);
+    let cursor = ByteIdx(range.start.0 + entry.len());
+    Ok((taken, cursor, (range.clone(), entry.clone())))
+}

@@ -1,0 +1,176 @@
+//! Whether to complete at a cursor, and how much: nothing, the line, or a block.
+//!
+//! Asks the settings and the text, never the models. An excluded file is refused here, before
+//! anything of its text goes anywhere.
+
+use std::path::Path;
+
+use super::file_rules::FileRules;
+use super::style::TAB_WIDTH;
+use super::surroundings::Surroundings;
+use super::{Reason, Trigger};
+use crate::config::{MultiLine, Settings};
+use crate::prompt::stop::StopRules;
+use crate::text::Document;
+
+/// Lines below the cursor that the stop rules know.
+const N_LINES_BELOW: usize = 3;
+
+/// How far a completion may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// To the end of the line.
+    Line,
+    /// To the end of the block.
+    Block,
+}
+
+/// Whether anything may be completed in this document.
+///
+/// # Errors
+///
+/// With the first reason against it; an excluded file's is never hidden by another, but for `enabled`.
+pub fn admit(
+    document: &Document,
+    path: &Path,
+    trigger: Trigger,
+    settings: &Settings,
+    rules: &FileRules,
+) -> Result<(), Reason> {
+    if !settings.enabled {
+        return Err(Reason::Disabled);
+    }
+    if let Some(pattern) = rules.excluding(path) {
+        return Err(Reason::Excluded(pattern.to_owned()));
+    }
+    if !settings.language_enabled(document.language()) {
+        return Err(Reason::Language(document.language().to_owned()));
+    }
+    if trigger == Trigger::Automatic && !settings.automatic {
+        return Err(Reason::ManualOnly);
+    }
+    if document.looks_binary() {
+        return Err(Reason::Binary);
+    }
+    Ok(())
+}
+
+/// How far a completion may go here. In the middle of text it is one line, however it is set.
+///
+/// # Errors
+///
+/// [`Reason::MidLine`] if nobody asked and there is more than closers to the right of the cursor.
+pub fn extent(right: &str, trigger: Trigger, multi_line: MultiLine) -> Result<Extent, Reason> {
+    if !is_line_end(right) {
+        return match trigger {
+            Trigger::Automatic => Err(Reason::MidLine),
+            Trigger::Invoked => Ok(Extent::Line),
+        };
+    }
+    Ok(match multi_line {
+        MultiLine::Auto if right.trim().is_empty() => Extent::Block,
+        MultiLine::Always => Extent::Block,
+        MultiLine::Auto | MultiLine::Never => Extent::Line,
+    })
+}
+
+/// When a completion of this extent has said enough.
+pub fn stop_rules(near: &Surroundings, extent: Extent, settings: &Settings) -> StopRules {
+    StopRules {
+        max_lines: match extent {
+            Extent::Line => 1,
+            Extent::Block => settings.max_lines.max(1),
+        },
+        left: near.left.clone(),
+        lines_below: near
+            .lines_below()
+            .take(N_LINES_BELOW)
+            .map(|line| line.trim().to_owned())
+            .collect(),
+        tab_width: TAB_WIDTH,
+    }
+}
+
+/// `^\s*[)>}\]"'`]*\s*[:{;,]?\s*$`: what editors close by themselves, and what ends a statement.
+fn is_line_end(right: &str) -> bool {
+    let rest = right.trim().trim_start_matches([')', '>', '}', ']', '"', '\'', '`']);
+    matches!(rest.trim_start(), "" | ":" | "{" | ";" | ",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::ByteIdx;
+
+    fn admitted(
+        change: impl FnOnce(&mut Settings),
+        path: &str,
+        trigger: Trigger,
+    ) -> Result<(), Reason> {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let rules = FileRules::new(&settings);
+        admit(&Document::new("x", 1, "python"), Path::new(path), trigger, &settings, &rules)
+    }
+
+    #[test]
+    fn the_settings_decide() {
+        use Trigger::{Automatic, Invoked};
+        let off = |settings: &mut Settings| settings.enabled = false;
+        assert_eq!(admitted(off, "a.py", Invoked), Err(Reason::Disabled));
+        let python = |settings: &mut Settings| {
+            settings.languages.insert("python".into(), false);
+        };
+        assert_eq!(admitted(python, "a.py", Invoked), Err(Reason::Language("python".into())));
+        let manual = |settings: &mut Settings| settings.automatic = false;
+        assert_eq!(admitted(manual, "a.py", Automatic), Err(Reason::ManualOnly));
+        assert_eq!(admitted(manual, "a.py", Invoked), Ok(()));
+        assert_eq!(admitted(|_| (), "/w/.env", Invoked), Err(Reason::Excluded("**/.env".into())));
+    }
+
+    #[test]
+    fn a_binary_document_is_left_alone() {
+        let settings = Settings::default();
+        let document = Document::new("a\0b", 1, "");
+        let rules = FileRules::new(&settings);
+        let got = admit(&document, Path::new("a"), Trigger::Invoked, &settings, &rules);
+        assert_eq!(got, Err(Reason::Binary));
+    }
+
+    #[test]
+    fn text_to_the_right_is_left_alone_unless_asked() {
+        for right in ["", "  ", ")", "\")", "]})", " ) {", "):", ");", "),", "'", ">", ";", " }"] {
+            assert!(extent(right, Trigger::Automatic, MultiLine::Auto).is_ok(), "{right}");
+        }
+        for right in ["x", " = 1", ") + 1", "(", ");;", "}, {", "// x"] {
+            let automatic = extent(right, Trigger::Automatic, MultiLine::Always);
+            assert_eq!(automatic, Err(Reason::MidLine), "{right}");
+            let invoked = extent(right, Trigger::Invoked, MultiLine::Always);
+            assert_eq!(invoked, Ok(Extent::Line), "{right}");
+        }
+    }
+
+    #[test]
+    fn several_lines_where_the_settings_say_so() {
+        use MultiLine::{Always, Auto, Never};
+        let extent = |right, multi_line| extent(right, Trigger::Automatic, multi_line).unwrap();
+        assert_eq!(
+            [Auto, Always, Never].map(|m| extent("  ", m)),
+            [Extent::Block, Extent::Block, Extent::Line]
+        );
+        assert_eq!(
+            [Auto, Always, Never].map(|m| extent(")", m)),
+            [Extent::Line, Extent::Block, Extent::Line]
+        );
+    }
+
+    #[test]
+    fn stop_rules_know_the_lines_below() {
+        let document = Document::new("a\n  b\n\n  c\nd\n\ne\nf", 1, "");
+        let near = Surroundings::at(&document, ByteIdx(5));
+        let rules = stop_rules(&near, Extent::Block, &Settings::default());
+        assert_eq!((rules.left.as_str(), rules.max_lines), ("  b", 12));
+        assert_eq!(rules.lines_below, ["c", "d", "e"]);
+        assert_eq!(stop_rules(&near, Extent::Line, &Settings::default()).max_lines, 1);
+    }
+}

@@ -1,0 +1,261 @@
+//! The co-decoding step: CoSec's Algorithm 1, one token at a time.
+//!
+//! This is the specification in code. `p` is the base's distribution, `q` the security model's, `alpha` the threshold:
+//!
+//! 1. `t ~ q`
+//! 2. accept `t` iff `α < min(1, p(t) / q(t))`; the threshold is fixed, nothing random is drawn here
+//! 3. otherwise `t ~ p`, the rejected token not excluded
+//!
+//! Its output law is `P(t) = q(t)·A(t) + p(t)·Σᵤ q(u)·(1 − A(u))` with `A(u) = [α < min(1, p(u)/q(u))]`, which
+//! `tests/co_decoding.rs` checks. Where the paper and its published code (`sample_with_experts` in
+//! `CustomizedGeneration.py`) differ, we follow the paper; [`Ratio::RawBase`] is the code's rule.
+
+use crate::config::{Decoding, Mode, Ratio};
+use crate::model::{Cache, Decoder, LogitRows};
+
+use super::rng::Draws;
+use super::sampler::Distribution;
+use super::{Error, Role, Sequence};
+
+/// How the next token is chosen: two models and the law that joins them.
+#[derive(Debug)]
+pub struct CoDecoder<'m, D> {
+    /// The model that is hardened.
+    pub base: &'m D,
+    /// The small model that hardens it, over the same vocabulary.
+    pub security: &'m D,
+    /// Threshold, ratio rule, and each role's sampling.
+    pub law: Decoding,
+    /// Where randomness comes from.
+    pub draws: Draws,
+}
+
+/// One chosen token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Its id.
+    pub token: u32,
+    /// Why it is what it is.
+    pub provenance: Provenance,
+}
+
+/// What a token remembers of how it was chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Provenance {
+    /// `Security` where its proposal was accepted, `Base` where the base drew.
+    pub role: Role,
+    /// The security model's proposal; absent in mode `off`.
+    pub proposal: Option<u32>,
+    /// `p(t)` of the proposal; of the token itself in mode `off`.
+    pub p: Option<f64>,
+    /// `q(t)` of the proposal.
+    pub q: Option<f64>,
+    /// `min(1, p / q)`, which α was compared with.
+    pub ratio: Option<f64>,
+    /// What the base would have drawn here with the same key; absent where it was not asked.
+    pub base_choice: Option<u32>,
+}
+
+impl Step {
+    /// Hardening changed something here: the token is not the base's own choice.
+    pub fn intervened(&self) -> bool {
+        self.provenance.base_choice.is_some_and(|choice| choice != self.token)
+    }
+}
+
+/// The paper's step on two distributions. `uniform(role)` is the keyed draw of that role at this position.
+pub fn co_decode_step(
+    p: &Distribution<'_>,
+    q: &Distribution<'_>,
+    alpha: f32,
+    uniform: impl Fn(Role) -> f64,
+) -> Step {
+    let proposal = q.draw(uniform(Role::Security));
+    let base_choice = p.draw(uniform(Role::Base));
+    let (p, q) = (p.probability(proposal), q.probability(proposal));
+    let ratio = (p / q).min(1.0);
+    let (role, token) = if f64::from(alpha) < ratio {
+        (Role::Security, proposal)
+    } else {
+        (Role::Base, base_choice)
+    };
+    let provenance = Provenance {
+        role,
+        proposal: Some(proposal),
+        p: Some(p),
+        q: Some(q),
+        ratio: Some(ratio),
+        base_choice: Some(base_choice),
+    };
+    Step { token, provenance }
+}
+
+impl<D: Decoder> CoDecoder<'_, D> {
+    /// The roles that this law asks.
+    pub fn roles(&self) -> &'static [Role] {
+        match self.law.mode {
+            Mode::Off => &[Role::Base],
+            Mode::Cosec => &[Role::Base, Role::Security],
+            Mode::Security => &[Role::Security],
+        }
+    }
+
+    /// The model of a role.
+    pub fn model(&self, role: Role) -> &D {
+        match role {
+            Role::Base => self.base,
+            Role::Security => self.security,
+        }
+    }
+
+    /// Feeds what each role has pending, chooses the next token of `sequence`, and appends it. With `allowed`, only
+    /// these tokens can be chosen, by either role (both distributions are restricted before they are warped).
+    ///
+    /// # Errors
+    /// If a model fails or its logits are not finite; the sequence is then as before, but for its caches.
+    pub fn step(
+        &self,
+        sequence: &mut Sequence<D::Cache>,
+        allowed: Option<&[u32]>,
+    ) -> Result<Step, Error> {
+        let step = self.step_unless(sequence, allowed, &|| false)?;
+        Ok(step.expect("a step that nobody interrupts chooses a token"))
+    }
+
+    /// As [`CoDecoder::step`], but asks between its two forwards whether to go on; `None` if not.
+    ///
+    /// # Errors
+    /// As [`CoDecoder::step`].
+    pub fn step_unless(
+        &self,
+        sequence: &mut Sequence<D::Cache>,
+        allowed: Option<&[u32]>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Step>, Error> {
+        let chosen = self.choose(sequence, allowed, cancelled);
+        match &chosen {
+            Ok(Some(step)) => sequence.push(step.token),
+            Ok(None) | Err(_) => sequence.settle(),
+        }
+        chosen
+    }
+
+    fn choose(
+        &self,
+        sequence: &mut Sequence<D::Cache>,
+        allowed: Option<&[u32]>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Step>, Error> {
+        let position = sequence.len();
+        let uniform = |role| self.draws.uniform(position, role);
+        let mut row = |role| self.row(sequence, role, allowed);
+        let step = match self.law.mode {
+            Mode::Off => {
+                let logits = row(Role::Base)?;
+                alone(Role::Base, &self.base_distribution(&logits)?, uniform)
+            }
+            Mode::Security => {
+                let logits = row(Role::Security)?;
+                let q = Distribution::warped(&logits, &self.law.security)?;
+                alone(Role::Security, &q, uniform)
+            }
+            Mode::Cosec => {
+                let security = row(Role::Security)?;
+                if cancelled() {
+                    return Ok(None);
+                }
+                let base = row(Role::Base)?;
+                let p = self.base_distribution(&base)?;
+                let q = Distribution::warped(&security, &self.law.security)?;
+                co_decode_step(&p, &q, self.law.alpha, uniform)
+            }
+        };
+        Ok(Some(step))
+    }
+
+    /// Feeds what `role` has pending and returns the logits of the next token, `[V]`.
+    fn row(
+        &self,
+        sequence: &mut Sequence<D::Cache>,
+        role: Role,
+        allowed: Option<&[u32]>,
+    ) -> Result<Vec<f32>, Error> {
+        let (pending, cache) = sequence.feed(role);
+        let mut logits = self.model(role).forward(pending, cache, LogitRows::Last(1))?.data;
+        // One of the two may be padded to a wider row; ids that the other does not know cannot come.
+        logits.truncate(self.base.vocab().min(self.security.vocab()));
+        if let Some(allowed) = allowed {
+            restrict(&mut logits, allowed);
+        }
+        Ok(logits)
+    }
+
+    /// `p`: in mode `off` always warped, since nothing is compared there.
+    fn base_distribution<'l>(&self, logits: &'l [f32]) -> Result<Distribution<'l>, Error> {
+        match (self.law.ratio, self.law.mode) {
+            (Ratio::RawBase, Mode::Cosec) => Distribution::raw(logits, self.law.base.temperature),
+            _ => Distribution::warped(logits, &self.law.base),
+        }
+    }
+
+    /// Most tokens that a sequence of this pair may have.
+    pub fn context(&self) -> usize {
+        self.base.context().min(self.security.context())
+    }
+
+    /// Feeds all but the last of what `role` has pending, at most `most` tokens, for the caches only. Returns how many
+    /// tokens were fed; 0 when nothing is left to do before a step.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn prefill(
+        &self,
+        sequence: &mut Sequence<D::Cache>,
+        role: Role,
+        most: usize,
+    ) -> Result<usize, Error> {
+        let (pending, cache) = sequence.feed(role);
+        let n_tokens = pending.len().saturating_sub(1).min(most);
+        if n_tokens > 0 {
+            let before = cache.len();
+            self.model(role).forward(&pending[..n_tokens], cache, LogitRows::None)?;
+            debug_assert_eq!(cache.len(), before + n_tokens);
+        }
+        Ok(n_tokens)
+    }
+}
+
+/// One role decodes alone.
+fn alone(role: Role, distribution: &Distribution<'_>, uniform: impl Fn(Role) -> f64) -> Step {
+    let token = distribution.draw(uniform(role));
+    let probability = Some(distribution.probability(token));
+    let provenance = match role {
+        Role::Base => Provenance {
+            role,
+            proposal: None,
+            p: probability,
+            q: None,
+            ratio: None,
+            base_choice: Some(token),
+        },
+        Role::Security => Provenance {
+            role,
+            proposal: Some(token),
+            p: None,
+            q: probability,
+            ratio: None,
+            base_choice: None,
+        },
+    };
+    Step { token, provenance }
+}
+
+/// Sets every logit but those of `allowed` to −∞.
+fn restrict(logits: &mut [f32], allowed: &[u32]) {
+    let kept: Vec<(u32, f32)> =
+        allowed.iter().filter_map(|&id| Some((id, *logits.get(id as usize)?))).collect();
+    logits.fill(f32::NEG_INFINITY);
+    for (id, logit) in kept {
+        logits[id as usize] = logit;
+    }
+}

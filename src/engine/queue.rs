@@ -1,0 +1,186 @@
+//! Requests that wait for the worker: the newest of each document wins, the newest of all goes first.
+//!
+//! A request that is passed over ends at once as [`Finish::Superseded`], on the thread that submits its successor, so a
+//! client gets its answer even while the worker is busy.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Chunk, DecodeSink, DocumentId, Done, Finish, Request, RequestStats};
+
+/// A request and the way back to its caller.
+#[derive(Debug)]
+pub struct Job {
+    /// What to decode.
+    pub request: Request,
+    /// Where chunks go.
+    pub sink: DecodeSink,
+    /// Set when a newer request of the same document comes.
+    pub superseded: Arc<AtomicBool>,
+}
+
+impl Job {
+    /// Nobody waits for this any more.
+    pub fn is_stale(&self) -> bool {
+        self.superseded.load(Ordering::Relaxed) || self.sink.cancelled.is_cancelled()
+    }
+
+    /// The finish of a stale job.
+    pub fn stale_finish(&self) -> Finish {
+        match self.superseded.load(Ordering::Relaxed) {
+            true => Finish::Superseded,
+            false => Finish::Cancelled,
+        }
+    }
+}
+
+/// Ends a request. A caller that has gone away is no error.
+pub fn finish(sink: &DecodeSink, finish: Finish, stats: RequestStats) {
+    let _gone = sink.chunks.send(Chunk::Done(Done { finish, stats }));
+}
+
+/// What wakes the worker.
+#[derive(Debug)]
+pub enum Event {
+    /// A request to serve.
+    Job(Box<Job>),
+    /// A document was closed.
+    Forget(DocumentId),
+    /// The settings changed.
+    Configure,
+    /// No request came for the given time.
+    Idle,
+    /// The last handle is gone.
+    Shutdown,
+}
+
+/// The worker's inbox.
+#[derive(Debug, Default)]
+pub struct Queue {
+    inbox: Mutex<Inbox>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    waiting: VecDeque<Job>,
+    running: Option<(DocumentId, Arc<AtomicBool>)>,
+    forgotten: Vec<DocumentId>,
+    configured: bool,
+    closed: bool,
+}
+
+impl Queue {
+    /// Adds a request; older ones of the same document, waiting or running, are superseded.
+    pub fn submit(&self, request: Request, sink: DecodeSink) {
+        let superseded = Arc::new(AtomicBool::new(false));
+        let mut inbox = self.lock();
+        if let Some((document, flag)) = &inbox.running
+            && *document == request.document
+        {
+            flag.store(true, Ordering::Relaxed);
+        }
+        let document = request.document.clone();
+        inbox.waiting.retain(|job| {
+            let older = job.request.document == document;
+            if older {
+                finish(&job.sink, Finish::Superseded, RequestStats::default());
+            }
+            !older
+        });
+        inbox.waiting.push_back(Job { request, sink, superseded });
+        self.arrived.notify_one();
+    }
+
+    /// A document was closed: its waiting requests end, its sequences may go.
+    pub fn forget(&self, document: &DocumentId) {
+        let mut inbox = self.lock();
+        inbox.waiting.retain(|job| {
+            let closed = job.request.document == *document;
+            if closed {
+                finish(&job.sink, Finish::Cancelled, RequestStats::default());
+            }
+            !closed
+        });
+        inbox.forgotten.push(document.clone());
+        self.arrived.notify_one();
+    }
+
+    /// The settings changed.
+    pub fn configure(&self) {
+        self.lock().configured = true;
+        self.arrived.notify_one();
+    }
+
+    /// No further requests: the worker ends, waiting requests are cancelled.
+    pub fn close(&self) {
+        let mut inbox = self.lock();
+        inbox.closed = true;
+        if let Some((_, flag)) = &inbox.running {
+            flag.store(true, Ordering::Relaxed);
+        }
+        for job in inbox.waiting.drain(..) {
+            finish(&job.sink, Finish::Cancelled, RequestStats::default());
+        }
+        self.arrived.notify_one();
+    }
+
+    /// Whether [`Queue::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// The next event; waits for at most `idle` where it is given. The job that was returned before counts as ended.
+    pub fn next(&self, idle: Option<Duration>) -> Event {
+        let deadline = idle.map(|idle| Instant::now() + idle);
+        let mut inbox = self.lock();
+        inbox.running = None;
+        loop {
+            if let Some(event) = inbox.take() {
+                return event;
+            }
+            inbox = match deadline {
+                None => self.arrived.wait(inbox).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Event::Idle;
+                    }
+                    let waited = self.arrived.wait_timeout(inbox, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// A poisoned lock only means that some submitter panicked; the inbox itself is always whole.
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inbox {
+    fn take(&mut self) -> Option<Event> {
+        if self.closed {
+            return Some(Event::Shutdown);
+        }
+        if std::mem::take(&mut self.configured) {
+            return Some(Event::Configure);
+        }
+        if let Some(document) = self.forgotten.pop() {
+            return Some(Event::Forget(document));
+        }
+        // The newest first: that is where the user is.
+        while let Some(job) = self.waiting.pop_back() {
+            if job.is_stale() {
+                finish(&job.sink, job.stale_finish(), RequestStats::default());
+                continue;
+            }
+            self.running = Some((job.request.document.clone(), job.superseded.clone()));
+            return Some(Event::Job(Box::new(job)));
+        }
+        None
+    }
+}

@@ -1,0 +1,126 @@
+//! What we offer in the answer to `initialize`, and what the client said it can do.
+//!
+//! Everything is static: Neovim has no dynamic registration of inline completion.
+
+use serde_json::{Value, json};
+use tower_lsp::jsonrpc::Response;
+use tower_lsp::lsp_types::{
+    CompletionOptions, ExecuteCommandOptions, InitializeResult, OneOf, PositionEncodingKind,
+    ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind,
+    TextDocumentSyncOptions, TextDocumentSyncSaveOptions, WorkspaceFoldersServerCapabilities,
+    WorkspaceServerCapabilities,
+};
+
+use super::{commands, ext};
+use crate::text::Encoding;
+
+/// Characters after which clients without inline completion ask at once.
+const TRIGGER_CHARACTERS: [&str; 3] = [".", ":", "("];
+
+/// What the client can do, as far as it changes what we do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClientCapabilities {
+    /// What columns count: UTF-8 if the client can, else the first that it offers.
+    pub(super) encoding: Encoding,
+    /// Whether `textDocument/inlineCompletion` will be asked.
+    pub(super) inline_completion: bool,
+    /// Whether completion items may be snippets.
+    pub(super) snippets: bool,
+    /// Whether `insertTextMode: asIs` keeps the client from indenting what we send.
+    pub(super) insert_as_is: bool,
+    /// Whether `window/workDoneProgress/create` is understood.
+    pub(super) work_done_progress: bool,
+    /// Whether `workspace/configuration` is understood.
+    pub(super) configuration: bool,
+}
+
+impl ClientCapabilities {
+    /// Reads the parameters of `initialize`; what is missing or ill-typed is not there.
+    pub(super) fn read(params: &Value) -> Self {
+        let get = |path: &str| params.pointer(&format!("/capabilities/{path}"));
+        let is = |path: &str| get(path).and_then(Value::as_bool).unwrap_or(false);
+        let completion_item = "textDocument/completion/completionItem";
+        Self {
+            encoding: encoding(get("general/positionEncodings")),
+            inline_completion: get("textDocument/inlineCompletion").is_some_and(Value::is_object),
+            snippets: is(&format!("{completion_item}/snippetSupport")),
+            insert_as_is: get(&format!("{completion_item}/insertTextModeSupport/valueSet"))
+                .and_then(Value::as_array)
+                .is_some_and(|modes| modes.contains(&json!(1))),
+            work_done_progress: is("window/workDoneProgress"),
+            configuration: is("workspace/configuration"),
+        }
+    }
+}
+
+fn encoding(offered: Option<&Value>) -> Encoding {
+    let offered = offered.and_then(Value::as_array).into_iter().flatten();
+    let known = offered.filter_map(|name| match name.as_str()? {
+        "utf-8" => Some(Encoding::Utf8),
+        "utf-16" => Some(Encoding::Utf16),
+        "utf-32" => Some(Encoding::Utf32),
+        _ => None,
+    });
+    let known: Vec<_> = known.collect();
+    if known.contains(&Encoding::Utf8) {
+        return Encoding::Utf8;
+    }
+    known.first().copied().unwrap_or_default()
+}
+
+/// The answer to `initialize`, but for [`with_inline_completion`].
+pub(super) fn initialize_result(encoding: Encoding) -> InitializeResult {
+    InitializeResult {
+        capabilities: ServerCapabilities {
+            position_encoding: Some(match encoding {
+                Encoding::Utf8 => PositionEncodingKind::UTF8,
+                Encoding::Utf16 => PositionEncodingKind::UTF16,
+                Encoding::Utf32 => PositionEncodingKind::UTF32,
+            }),
+            text_document_sync: Some(TextDocumentSyncCapability::Options(sync_options())),
+            // Helix would block on a resolve when an item is accepted.
+            completion_provider: Some(CompletionOptions {
+                resolve_provider: Some(false),
+                trigger_characters: Some(TRIGGER_CHARACTERS.map(str::to_owned).to_vec()),
+                ..Default::default()
+            }),
+            execute_command_provider: Some(ExecuteCommandOptions {
+                commands: commands::NAMES.map(str::to_owned).to_vec(),
+                ..Default::default()
+            }),
+            workspace: Some(WorkspaceServerCapabilities {
+                workspace_folders: Some(WorkspaceFoldersServerCapabilities {
+                    supported: Some(true),
+                    change_notifications: Some(OneOf::Left(true)),
+                }),
+                file_operations: None,
+            }),
+            experimental: Some(json!({ "cosec": ext::Experimental::default() })),
+            ..Default::default()
+        },
+        server_info: Some(ServerInfo {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        }),
+    }
+}
+
+fn sync_options() -> TextDocumentSyncOptions {
+    TextDocumentSyncOptions {
+        open_close: Some(true),
+        change: Some(TextDocumentSyncKind::INCREMENTAL),
+        save: Some(TextDocumentSyncSaveOptions::Supported(true)),
+        ..Default::default()
+    }
+}
+
+/// Adds `inlineCompletionProvider` (LSP 3.18) to the answer to `initialize`.
+pub(super) fn with_inline_completion(response: Response) -> Response {
+    let (id, mut result) = response.into_parts();
+    if let Ok(Value::Object(result)) = &mut result
+        && let Some(Value::Object(offered)) = result.get_mut("capabilities")
+    {
+        offered.insert("inlineCompletionProvider".to_owned(), json!({}));
+    }
+    Response::from_parts(id, result)
+}

@@ -1,0 +1,66 @@
+//! The client's configuration: what it pushes, and what we pull where it can be pulled.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::Notify;
+use tower_lsp::lsp_types::request::WorkspaceConfiguration;
+use tower_lsp::lsp_types::{ConfigurationItem, ConfigurationParams, MessageType};
+
+use super::options::SECTION;
+use super::server::Server;
+
+/// Wakes the one who pulls.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PullWanted(Arc<Notify>);
+
+impl PullWanted {
+    /// Asks for the configuration to be pulled soon.
+    pub(super) fn wish(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Server {
+    /// What a client pushed: its section if it is there, else a hint to pull.
+    pub(super) fn take_pushed(&self, settings: &Value) {
+        match settings.get(SECTION) {
+            Some(section) => self.apply_configuration(section),
+            None => self.pull_wanted.wish(),
+        }
+    }
+
+    /// Pulls the configuration whenever it is wanted; never returns. A client that does not answer
+    /// is asked again when there is a new reason.
+    pub(super) async fn keep_pulling(&self) {
+        if !self.session.client().configuration {
+            return;
+        }
+        loop {
+            self.pull_wanted.0.notified().await;
+            tokio::select! {
+                Some(section) = self.pull() => self.apply_configuration(&section),
+                () = self.pull_wanted.0.notified() => self.pull_wanted.wish(),
+            }
+        }
+    }
+
+    async fn pull(&self) -> Option<Value> {
+        let item = ConfigurationItem { scope_uri: None, section: Some(SECTION.to_owned()) };
+        let params = ConfigurationParams { items: vec![item] };
+        self.client.request::<WorkspaceConfiguration>(params).await?.into_iter().next()
+    }
+
+    fn apply_configuration(&self, section: &Value) {
+        self.session.configure(section);
+        self.backend.configure(&self.session.settings());
+        self.report_mistakes();
+    }
+
+    /// Tells the client what is wrong with its options, each mistake once.
+    pub(super) fn report_mistakes(&self) {
+        for mistake in self.session.take_mistakes() {
+            self.client.log(MessageType::WARNING, mistake.to_string());
+        }
+    }
+}

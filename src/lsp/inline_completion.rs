@@ -1,0 +1,41 @@
+//! `textDocument/inlineCompletion`: ghost text.
+
+use super::ext::{InlineCompletionList, InlineCompletionParams};
+use super::server::Server;
+use super::to_proto::Failure;
+use super::{from_proto, to_proto};
+use crate::complete::Suggestion;
+
+impl Server {
+    /// One item or none, streamed on the way where the client gave a token.
+    ///
+    /// # Errors
+    ///
+    /// When the request was superseded.
+    pub(super) async fn suggest_inline(
+        &self,
+        params: InlineCompletionParams,
+    ) -> Result<InlineCompletionList, Failure> {
+        let question = self.question(
+            &params.text_document.uri,
+            params.position,
+            from_proto::inline_trigger(params.context.trigger_kind),
+            params.context.selected_completion_info.as_ref(),
+        );
+        let Some(question) = question else {
+            return Ok(InlineCompletionList::default());
+        };
+        let encoding = self.session.client().encoding;
+        let document = question.query.snapshot.clone();
+        let list = |suggestion: &Suggestion| to_proto::inline_list(&document, suggestion, encoding);
+        let token = params.partial_result_token;
+        let stream = |suggestion: &Suggestion| match &token {
+            Some(token) if !self.client.is_behind() => {
+                self.client.progress(token, list(suggestion));
+            }
+            _ => {}
+        };
+        let suggestion = self.ask(question, &mut { stream }).await?;
+        Ok(suggestion.as_ref().map(list).unwrap_or_default())
+    }
+}

@@ -1,0 +1,116 @@
+//! A client's request → a [`Query`], and the way of its one answer.
+//!
+//! Superseding is the business of the [`Completer`]: it may hand a running decode over to the newer
+//! request, so the older one is left to end by itself and is not dropped here.
+//!
+//! [`Completer`]: crate::complete::Completer
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tower_lsp::lsp_types::{Position, Url};
+
+use super::documents::DocumentError;
+use super::ext::SelectedCompletionInfo;
+use super::from_proto;
+use super::server::Server;
+use super::to_proto::Failure;
+use crate::complete::{Answer, Query, Suggestion, Trigger};
+use crate::config::Settings;
+
+/// A query, and what it is asked under.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The query.
+    pub(super) query: Query,
+    /// The settings when it was asked.
+    settings: Arc<Settings>,
+    /// The document is gone.
+    closed: CancellationToken,
+}
+
+/// Why a request never reaches the completer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Not one of the schemes in the settings.
+    #[error("documents of scheme `{0}` are switched off")]
+    Scheme(String),
+    /// The document cannot be asked about.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+impl Server {
+    /// The question that a request asks, with the text as it is; none (and the reason noted) if the
+    /// document is not for us.
+    pub(super) fn question(
+        &self,
+        uri: &Url,
+        position: Position,
+        trigger: Trigger,
+        selected: Option<&SelectedCompletionInfo>,
+    ) -> Option<Question> {
+        match self.try_question(uri, position, trigger, selected) {
+            Ok(question) => Some(question),
+            Err(refusal) => {
+                self.session.note_reason(refusal.to_string());
+                None
+            }
+        }
+    }
+
+    fn try_question(
+        &self,
+        uri: &Url,
+        position: Position,
+        trigger: Trigger,
+        selected: Option<&SelectedCompletionInfo>,
+    ) -> Result<Question, Refusal> {
+        let settings = self.session.settings();
+        if !settings.schemes.iter().any(|scheme| scheme == uri.scheme()) {
+            return Err(Refusal::Scheme(uri.scheme().to_owned()));
+        }
+        let snapshot = self.documents.snapshot(uri)?;
+        let encoding = self.session.client().encoding;
+        let document = &snapshot.document;
+        let selected = selected.map(|selected| {
+            (from_proto::range(document, selected.range, encoding), selected.text.clone())
+        });
+        let query = Query {
+            document: from_proto::document_id(uri),
+            path: uri.to_file_path().ok(),
+            cursor: document.byte_of(from_proto::position(position), encoding),
+            trigger,
+            selected,
+            snapshot: snapshot.document,
+        };
+        Ok(Question { query, settings, closed: snapshot.closed })
+    }
+
+    /// Asks the completer. None where there is nothing to show; the reason is noted.
+    ///
+    /// # Errors
+    ///
+    /// When a newer question came or the document was closed.
+    pub(super) async fn ask(
+        &self,
+        question: Question,
+        on_partial: &mut (dyn FnMut(&Suggestion) + Send),
+    ) -> Result<Option<Suggestion>, Failure> {
+        let Question { query, settings, closed } = question;
+        let answer = tokio::select! {
+            // In this order, so that the completer has seen the query when the first poll returns.
+            biased;
+            answer = self.completer.complete(query, &settings, on_partial) => answer,
+            () = closed.cancelled() => Answer::Superseded,
+        };
+        match answer {
+            Answer::Suggestion(suggestion) => Ok(Some(suggestion)),
+            Answer::Nothing(reason) => {
+                self.session.note_reason(reason.to_string());
+                Ok(None)
+            }
+            Answer::Superseded => Err(Failure::Cancelled),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The methods of the protocol, each a few lines: unpack, call, pack.
+//!
+//! No `did_*` handler awaits anything, and no request awaits before it has taken its snapshot: so
+//! messages take effect in the order in which they came.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tower_lsp::jsonrpc::Result;
+use tower_lsp::lsp_types::{
+    CompletionParams, CompletionResponse, DidChangeConfigurationParams,
+    DidChangeTextDocumentParams, DidChangeWatchedFilesParams, DidChangeWorkspaceFoldersParams,
+    DidCloseTextDocumentParams, DidOpenTextDocumentParams, DidSaveTextDocumentParams,
+    ExecuteCommandParams, InitializeParams, InitializeResult, InitializedParams, Url,
+};
+use tower_lsp::{LanguageServer, async_trait};
+
+use super::capabilities::initialize_result;
+use super::client::Client;
+use super::configuration::PullWanted;
+use super::documents::{DocumentError, Documents};
+use super::ext::{
+    DidFocusParams, DidPartiallyAcceptParams, DidShowParams, ExplainParams, Explained,
+    InlineCompletionList, InlineCompletionParams,
+};
+use super::session::Session;
+use super::status::Status;
+use super::{from_proto, to_proto};
+use crate::complete::Completer;
+use crate::config::Settings;
+use crate::engine::Backend;
+use crate::text::Document;
+
+/// One connection's state, and who does the work.
+pub(super) struct Server {
+    /// The editor.
+    pub(super) client: Client,
+    /// The models, for their state and settings.
+    pub(super) backend: Arc<dyn Backend>,
+    /// Who answers questions.
+    pub(super) completer: Completer,
+    /// What the user has typed.
+    pub(super) documents: Documents,
+    /// What is agreed with the client.
+    pub(super) session: Session,
+    /// Wakes [`Server::keep_pulling`].
+    pub(super) pull_wanted: PullWanted,
+}
+
+impl Server {
+    /// A server that nobody has spoken to yet.
+    pub(super) fn new(client: Client, backend: Arc<dyn Backend>, defaults: Settings) -> Self {
+        Self {
+            client,
+            completer: Completer::new(backend.clone()),
+            backend,
+            documents: Documents::default(),
+            session: Session::new(defaults),
+            pull_wanted: PullWanted::default(),
+        }
+    }
+
+    /// Reads the parameters of `initialize` as they came, with what lsp-types has no field for.
+    pub(super) fn meet(&self, params: Option<&Value>) {
+        self.session.meet(params.unwrap_or(&Value::Null));
+    }
+
+    /// `textDocument/inlineCompletion`.
+    pub(super) async fn inline_completion(
+        &self,
+        params: InlineCompletionParams,
+    ) -> Result<InlineCompletionList> {
+        Ok(self.suggest_inline(params).await?)
+    }
+
+    /// `cosec/explain`.
+    pub(super) async fn explain(&self, params: ExplainParams) -> Result<Option<Explained>> {
+        Ok(self.completer.explain(params.id).map(to_proto::explained))
+    }
+
+    /// `cosec/status`.
+    pub(super) async fn status(&self) -> Result<Status> {
+        Ok(self.current_status())
+    }
+
+    /// `textDocument/didShowCompletion`.
+    pub(super) async fn did_show_completion(&self, params: DidShowParams) {
+        if let Some(id) = from_proto::suggestion_id_of_item(&params.item) {
+            self.completer.shown(id);
+        }
+    }
+
+    /// `textDocument/didPartiallyAcceptCompletion`. What was taken arrives as an edit too, and the
+    /// completer follows that; this only says that the suggestion was seen.
+    pub(super) async fn did_partially_accept_completion(&self, params: DidPartiallyAcceptParams) {
+        if let Some(id) = from_proto::suggestion_id_of_item(&params.item) {
+            self.completer.shown(id);
+        }
+    }
+
+    /// `textDocument/didFocus`: accepted, and of no consequence yet.
+    pub(super) async fn did_focus(&self, _: DidFocusParams) {}
+
+    fn warn(&self, method: &str, uri: &Url, error: &DocumentError) {
+        tracing::warn!(method, %uri, "{error}");
+    }
+}
+
+#[async_trait]
+impl LanguageServer for Server {
+    async fn initialize(&self, _: InitializeParams) -> Result<InitializeResult> {
+        self.backend.configure(&self.session.settings());
+        Ok(initialize_result(self.session.client().encoding))
+    }
+
+    /// Ends with the connection: it goes on to follow the configuration and the models' state.
+    async fn initialized(&self, _: InitializedParams) {
+        self.report_mistakes();
+        self.pull_wanted.wish();
+        tokio::join!(self.keep_pulling(), self.keep_showing_progress());
+    }
+
+    async fn shutdown(&self) -> Result<()> {
+        self.documents.close_all();
+        Ok(())
+    }
+
+    async fn did_open(&self, params: DidOpenTextDocumentParams) {
+        let opened = params.text_document;
+        let document = Document::new(&opened.text, opened.version, &opened.language_id);
+        self.documents.open(opened.uri, document);
+    }
+
+    async fn did_change(&self, params: DidChangeTextDocumentParams) {
+        let changed = params.text_document;
+        let edits: Vec<_> = params.content_changes.into_iter().map(from_proto::edit).collect();
+        let encoding = self.session.client().encoding;
+        match self.documents.change(&changed.uri, changed.version, &edits, encoding) {
+            Ok(text) => self.completer.edited(&from_proto::document_id(&changed.uri), &text),
+            Err(error) => self.warn("didChange", &changed.uri, &error),
+        }
+    }
+
+    async fn did_save(&self, _: DidSaveTextDocumentParams) {}
+
+    async fn did_close(&self, params: DidCloseTextDocumentParams) {
+        let uri = params.text_document.uri;
+        match self.documents.close(&uri) {
+            Ok(()) => self.completer.forget(&from_proto::document_id(&uri)),
+            Err(error) => self.warn("didClose", &uri, &error),
+        }
+    }
+
+    async fn did_change_configuration(&self, params: DidChangeConfigurationParams) {
+        self.take_pushed(&params.settings);
+    }
+
+    async fn did_change_workspace_folders(&self, _: DidChangeWorkspaceFoldersParams) {}
+
+    async fn did_change_watched_files(&self, _: DidChangeWatchedFilesParams) {}
+
+    async fn completion(&self, params: CompletionParams) -> Result<Option<CompletionResponse>> {
+        Ok(Some(CompletionResponse::List(self.suggest_in_popup(params).await?)))
+    }
+
+    async fn execute_command(&self, params: ExecuteCommandParams) -> Result<Option<Value>> {
+        Ok(Some(self.run_command(&params.command, &params.arguments)?))
+    }
+}

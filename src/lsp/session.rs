@@ -1,0 +1,182 @@
+//! What is agreed with one client: its capabilities, and the settings as they stand.
+//!
+//! Settings come in layers: the server's defaults, `initializationOptions`, the client's
+//! configuration, and what the user switched by command. A later layer wins; a configuration that
+//! changes what a command had switched takes the switch back, for the last word counts.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use serde_json::Value;
+
+use super::capabilities::ClientCapabilities;
+use super::options::{self, Mistake};
+use crate::config::{Mode, Settings};
+
+/// What is agreed with one client.
+#[derive(Debug)]
+pub(super) struct Session {
+    client: OnceLock<ClientCapabilities>,
+    // A lock, since commands, configuration and requests come from different handlers; held for a
+    // few assignments and never over an await.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The server's defaults and `initializationOptions`.
+    initial: Settings,
+    /// `initial` and the client's configuration.
+    configured: Settings,
+    enabled: Option<bool>,
+    mode: Option<Mode>,
+    effective: Arc<Settings>,
+    mistakes: Vec<Mistake>,
+    reported: BTreeSet<Mistake>,
+    last_reason: Option<String>,
+}
+
+impl Session {
+    /// A session in which nothing is agreed yet.
+    pub(super) fn new(defaults: Settings) -> Self {
+        let state = State {
+            initial: defaults.clone(),
+            configured: defaults.clone(),
+            enabled: None,
+            mode: None,
+            effective: Arc::new(defaults),
+            mistakes: Vec::new(),
+            reported: BTreeSet::new(),
+            last_reason: None,
+        };
+        Self { client: OnceLock::new(), state: Mutex::new(state) }
+    }
+
+    /// Reads the parameters of `initialize`. Only the first call counts.
+    pub(super) fn meet(&self, params: &Value) {
+        if self.client.set(ClientCapabilities::read(params)).is_err() {
+            return;
+        }
+        let Some(options) = params.get("initializationOptions") else {
+            return;
+        };
+        let mut state = self.state();
+        let (initial, mistakes) = options::lay_over(&state.initial, options);
+        state.mistakes.extend(mistakes);
+        state.configured = initial.clone();
+        state.initial = initial;
+        state.settle();
+    }
+
+    /// What the client can do.
+    pub(super) fn client(&self) -> &ClientCapabilities {
+        self.client.get_or_init(ClientCapabilities::default)
+    }
+
+    /// Takes over the client's configuration.
+    pub(super) fn configure(&self, configuration: &Value) {
+        let mut state = self.state();
+        let (configured, mistakes) = options::lay_over(&state.initial, configuration);
+        state.mistakes.extend(mistakes);
+        if configured.enabled != state.configured.enabled {
+            state.enabled = None;
+        }
+        if configured.mode != state.configured.mode {
+            state.mode = None;
+        }
+        state.configured = configured;
+        state.settle();
+    }
+
+    /// Switches suggestions, and says whether they are on.
+    pub(super) fn toggle(&self) -> bool {
+        let mut state = self.state();
+        let enabled = !state.effective.enabled;
+        state.enabled = Some(enabled);
+        state.settle();
+        enabled
+    }
+
+    /// Sets who chooses the tokens.
+    pub(super) fn set_mode(&self, mode: Mode) {
+        let mut state = self.state();
+        state.mode = Some(mode);
+        state.settle();
+    }
+
+    /// The settings as they stand.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.state().effective.clone()
+    }
+
+    /// Mistakes in the client's options that it has not been told of.
+    pub(super) fn take_mistakes(&self) -> Vec<Mistake> {
+        let mut state = self.state();
+        let mistakes = std::mem::take(&mut state.mistakes);
+        mistakes.into_iter().filter(|mistake| state.reported.insert(mistake.clone())).collect()
+    }
+
+    /// Remembers why an answer was empty.
+    pub(super) fn note_reason(&self, reason: String) {
+        tracing::debug!(reason, "nothing to suggest");
+        self.state().last_reason = Some(reason);
+    }
+
+    /// Why the last empty answer was empty.
+    pub(super) fn last_reason(&self) -> Option<String> {
+        self.state().last_reason.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No assignment above panics halfway, so what a panic left is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn settle(&mut self) {
+        let mut effective = self.configured.clone();
+        effective.enabled = self.enabled.unwrap_or(effective.enabled);
+        effective.mode = self.mode.or(effective.mode);
+        self.effective = Arc::new(effective);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn configuration_is_laid_over_the_initial_options() {
+        let session = Session::new(Settings::default());
+        session.meet(&json!({ "initializationOptions": { "alpha": 0.5, "maxLines": 2 } }));
+        session.configure(&json!({ "maxLines": 4 }));
+        assert_eq!((session.settings().alpha, session.settings().max_lines), (Some(0.5), 4));
+        session.configure(&json!({}));
+        assert_eq!(session.settings().max_lines, 2);
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let session = Session::new(Settings::default());
+        assert!(!session.toggle());
+        session.set_mode(Mode::Off);
+        session.configure(&json!({ "maxLines": 4 }));
+        assert_eq!((session.settings().enabled, session.settings().mode), (false, Some(Mode::Off)));
+        session.configure(&json!({ "enabled": false, "mode": "security" }));
+        session.configure(&json!({ "enabled": true, "mode": "security" }));
+        let settings = session.settings();
+        assert_eq!((settings.enabled, settings.mode), (true, Some(Mode::Security)));
+    }
+
+    #[test]
+    fn a_mistake_is_told_once() {
+        let session = Session::new(Settings::default());
+        session.meet(&json!({ "initializationOptions": { "colour": 1 } }));
+        assert_eq!(session.take_mistakes().len(), 1);
+        session.configure(&json!({ "colour": 2 }));
+        assert_eq!(session.take_mistakes(), []);
+    }
+}

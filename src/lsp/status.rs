@@ -1,0 +1,160 @@
+//! `cosec/status`: what the server is doing, for people.
+
+use serde::Serialize;
+
+use super::server::Server;
+use crate::complete::Feedback;
+use crate::config::{Decoding, Mode, Settings};
+use crate::engine::{LoadedProfile, State, Totals};
+
+/// Answer to `cosec/status`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status {
+    version: &'static str,
+    /// Whether suggestions are on.
+    enabled: bool,
+    /// Name of the profile in the settings.
+    profile: String,
+    /// Who chooses the tokens, as the settings and the profile say.
+    mode: Mode,
+    /// Acceptance threshold, before overrides by language and path.
+    alpha: f64,
+    /// Whether a trained adapter takes part in choosing tokens.
+    hardened: bool,
+    /// What there is to say about `hardened`.
+    note: String,
+    /// `cpu`, `cuda:0`, `metal:0`; absent while nothing is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    /// Where the models are.
+    models: State,
+    /// Over the last requests; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_per_second: Option<f64>,
+    /// Part of all prompt tokens that was in the cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_reuse: Option<f64>,
+    /// Part of the security model's proposals that was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acceptance: Option<f64>,
+    /// Memory of this process; absent where the system does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resident_bytes: Option<u64>,
+    /// What became of suggestions.
+    suggestions: Suggestions,
+    /// Figures since the start.
+    totals: Totals,
+    /// Why the last empty answer was empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_empty_reason: Option<String>,
+}
+
+/// Counts since the start, as far as the client tells.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct Suggestions {
+    suggested: u64,
+    shown: u64,
+    accepted: u64,
+}
+
+impl Server {
+    /// The status now.
+    pub(super) fn current_status(&self) -> Status {
+        let settings = self.session.settings();
+        let models = self.backend.state().borrow().clone();
+        let totals = self.backend.totals();
+        let loaded = loaded(&models);
+        let decoding = loaded.map(|profile| profile.decoding).unwrap_or_default();
+        let mode = mode(&settings, &decoding);
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            enabled: settings.enabled,
+            profile: settings.profile.clone(),
+            mode,
+            alpha: shortest(settings.alpha.unwrap_or(decoding.alpha)),
+            hardened: is_hardened(mode, loaded),
+            note: note(mode, loaded),
+            device: loaded.map(|profile| profile.device.clone()),
+            tokens_per_second: tokens_per_second(&totals),
+            cache_reuse: part(totals.reused_tokens, totals.prompt_tokens),
+            acceptance: part(totals.accepted, totals.proposed),
+            resident_bytes: resident_bytes(),
+            suggestions: self.suggestions(),
+            totals,
+            last_empty_reason: self.session.last_reason(),
+            models,
+        }
+    }
+
+    fn suggestions(&self) -> Suggestions {
+        let Feedback { suggested, shown, accepted } = self.completer.feedback();
+        Suggestions { suggested, shown, accepted }
+    }
+}
+
+/// One line about who writes: `qwen-1.5b · secured`.
+pub(super) fn title(state: &State, settings: &Settings) -> String {
+    let Some(profile) = loaded(state) else {
+        return settings.profile.clone();
+    };
+    let mode = mode(settings, &profile.decoding);
+    let author = if mode == Mode::Security { &profile.security } else { &profile.base };
+    let word = match mode {
+        Mode::Off => "unhardened",
+        _ if is_hardened(mode, Some(profile)) => "secured",
+        _ => "no adapter",
+    };
+    format!("{author} · {word}")
+}
+
+fn loaded(state: &State) -> Option<&LoadedProfile> {
+    match state {
+        State::Ready(profile) => Some(profile),
+        _ => None,
+    }
+}
+
+fn mode(settings: &Settings, decoding: &Decoding) -> Mode {
+    settings.mode.unwrap_or(decoding.mode)
+}
+
+fn is_hardened(mode: Mode, loaded: Option<&LoadedProfile>) -> bool {
+    mode != Mode::Off && loaded.is_some_and(|profile| profile.adapter.is_some())
+}
+
+fn note(mode: Mode, loaded: Option<&LoadedProfile>) -> String {
+    match (mode, loaded) {
+        (Mode::Off, _) => "hardening is switched off: the base model writes alone".to_owned(),
+        (_, None) => "the models are not loaded".to_owned(),
+        (_, Some(LoadedProfile { adapter: Some(adapter), security, .. })) => {
+            format!("the security role is played by {security} with the adapter {adapter}")
+        }
+        (_, Some(LoadedProfile { adapter: None, security, .. })) => {
+            format!("no adapter: the security role is played by the plain {security}")
+        }
+    }
+}
+
+/// 0.3 stays 0.3, and does not become 0.30000001192092896.
+fn shortest(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
+}
+
+fn part(some: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| some as f64 / all as f64)
+}
+
+fn tokens_per_second(totals: &Totals) -> Option<f64> {
+    let tokens: usize = totals.recent.iter().map(|stats| stats.decoded_tokens).sum();
+    let ms: f64 = totals.recent.iter().map(|stats| stats.total_ms).sum();
+    (ms > 0.0).then(|| tokens as f64 * 1000.0 / ms)
+}
+
+/// Linux tells it in a file; elsewhere it is left out.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,198 @@
+//! A language model: tokens in, rows of logits out, and the memory between two calls belongs to the caller.
+//!
+//! Weights are immutable (`&self`) and shared; a [`KvCache`] is a value with exactly one owner, which is what lets one
+//! copy of the weights serve many documents and both roles of a pair. Nothing here knows threads, requests or text
+//! around a cursor.
+
+pub mod config;
+pub mod device;
+pub mod family;
+pub mod gguf;
+pub mod healing;
+pub mod kv_cache;
+pub mod linear;
+pub mod lora;
+pub mod pair;
+pub mod tokenizer;
+pub mod transformer;
+
+use std::path::PathBuf;
+
+pub use kv_cache::KvCache;
+pub use tokenizer::Tokenizer;
+pub use transformer::Transformer;
+
+/// Which positions of a forward need logits: the last ones, counted from the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogitRows {
+    /// No row: the forward only fills the cache.
+    None,
+    /// The rows of the last `n` tokens; `n` is at most the number of tokens fed.
+    Last(usize),
+}
+
+impl LogitRows {
+    /// How many rows.
+    pub fn count(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Last(n) => n,
+        }
+    }
+}
+
+/// Rows of logits, oldest position first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    /// Width of a row, V.
+    pub vocab: usize,
+    /// Row-major, `[rows, V]`.
+    pub data: Vec<f32>,
+}
+
+impl Logits {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.data.len() / self.vocab.max(1)
+    }
+
+    /// One row, `[V]`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.data[row * self.vocab..(row + 1) * self.vocab]
+    }
+
+    /// The newest row, `[V]`.
+    ///
+    /// # Panics
+    /// If no row was asked for.
+    pub fn last(&self) -> &[f32] {
+        self.row(self.rows() - 1)
+    }
+}
+
+/// What a model remembers of the tokens that were fed to it.
+pub trait Cache: Send {
+    /// Tokens remembered.
+    fn len(&self) -> usize;
+
+    /// Whether nothing is remembered.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Forgets everything from token `len` on; does nothing if there are fewer.
+    fn truncate(&mut self, len: usize);
+
+    /// Memory held, in bytes.
+    fn bytes(&self) -> usize;
+}
+
+/// A causal language model. Implemented by [`Transformer`] and, in tests, by tables of distributions.
+pub trait Decoder: Send + Sync {
+    /// What it remembers between forwards.
+    type Cache: Cache;
+
+    /// An empty cache for this model.
+    fn new_cache(&self) -> Self::Cache;
+
+    /// Width of a row of logits, V.
+    fn vocab(&self) -> usize;
+
+    /// Most tokens that one sequence may have.
+    fn context(&self) -> usize;
+
+    /// Feeds `tokens` after what `cache` holds, appends them to it, and returns the logits of the asked rows.
+    /// The row of a token is the (unnormalised) distribution of its *successor*.
+    ///
+    /// # Errors
+    /// If the sequence would outgrow the context, or the device fails; the cache is then as before the call.
+    fn forward(
+        &self,
+        tokens: &[u32],
+        cache: &mut Self::Cache,
+        rows: LogitRows,
+    ) -> Result<Logits, Error>;
+}
+
+/// What can go wrong between a file and a row of logits.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The header is no GGUF header, or is cut off inside.
+    #[error("{path} is not a whole GGUF file ({reason}); pull the model again", path = path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// A tensor's bytes end beyond the file.
+    #[error(
+        "{path} is truncated: tensor `{tensor}` ends at byte {needed}, the file at {len}; pull the model again",
+        path = path.display()
+    )]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// Where its last byte should be.
+        needed: u64,
+        /// Length of the file.
+        len: u64,
+    },
+    /// A tensor that this family needs is not in the file.
+    #[error("tensor `{0}` is missing: the file does not hold a whole model of its family")]
+    MissingTensor(String),
+    /// A tensor has another shape than the hyperparameters say.
+    #[error("tensor `{tensor}` has shape {got:?}, the hyperparameters say {expected:?}")]
+    Shape {
+        /// The tensor's name.
+        tensor: String,
+        /// From the hyperparameters.
+        expected: Vec<usize>,
+        /// In the file.
+        got: Vec<usize>,
+    },
+    /// A metadata key is missing or has another type.
+    #[error("metadata `{key}`: {reason}")]
+    Metadata {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `general.architecture` is none of ours.
+    #[error("family `{0}` is not supported; supported are {names}", names = family::NAMES.join(", "))]
+    UnknownFamily(String),
+    /// A feature of the model that this program does not implement.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    /// The tokenizer's data is inconsistent.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// The two models of a pair do not speak the same tokens.
+    #[error("the two models of the pair differ: {0}")]
+    Pair(String),
+    /// More tokens than the context holds.
+    #[error("{needed} tokens do not fit the context of {context}")]
+    ContextFull {
+        /// Tokens after the forward.
+        needed: usize,
+        /// The context.
+        context: usize,
+    },
+    /// The device or a kernel failed.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

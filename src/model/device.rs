@@ -1,0 +1,77 @@
+//! The device that computes, chosen once. The only file with `cfg(feature)` for it.
+
+use std::sync::OnceLock;
+
+use candle_core::Device;
+
+use super::Error;
+
+/// The first device of the build's features that answers: CUDA, Metal, else the CPU.
+///
+/// # Errors
+/// If a device that the build is for is there, but fails to start.
+pub fn select() -> Result<Device, Error> {
+    if candle_core::utils::cuda_is_available() {
+        return Ok(Device::new_cuda(0)?);
+    }
+    if candle_core::utils::metal_is_available() {
+        return Ok(Device::new_metal(0)?);
+    }
+    Ok(Device::Cpu)
+}
+
+/// Limits the CPU threads of quantized products; 0 leaves the choice to candle. They run in one pool of the process,
+/// which candle starts with the first product and never changes, so only the first call counts. Returns whether
+/// `n_threads` is what the process computes with.
+pub fn limit_threads(n_threads: usize) -> bool {
+    static CHOSEN: OnceLock<usize> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        if n_threads > 0 {
+            set_candle_threads(n_threads);
+        }
+        n_threads
+    }) == n_threads
+}
+
+#[expect(unsafe_code, reason = "candle takes its number of threads from the environment only")]
+fn set_candle_threads(n_threads: usize) {
+    // SAFETY: called once, by the engine's thread, before it loads its first model. Rust code reads the environment
+    // under the lock that this takes; the C code that reads it without (name resolution) runs on the same thread.
+    unsafe { std::env::set_var("CANDLE_NUM_THREADS", n_threads.to_string()) };
+}
+
+/// `cpu`, `cuda:0` or `metal:0`.
+pub fn name(device: &Device) -> String {
+    match device.location() {
+        candle_core::DeviceLocation::Cpu => "cpu".to_owned(),
+        candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+    }
+}
+
+/// The instruction sets that the CPU kernels of this build find on this machine, best first.
+pub fn cpu_features() -> Vec<&'static str> {
+    let mut found = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let features = [
+            ("avx512vnni", std::is_x86_feature_detected!("avx512vnni")),
+            ("avx512f", std::is_x86_feature_detected!("avx512f")),
+            ("avxvnni", std::is_x86_feature_detected!("avxvnni")),
+            ("avx2", std::is_x86_feature_detected!("avx2")),
+            ("fma", std::is_x86_feature_detected!("fma")),
+            ("f16c", std::is_x86_feature_detected!("f16c")),
+        ];
+        found.extend(features.iter().filter(|(_, there)| *there).map(|(name, _)| *name));
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let features = [
+            ("i8mm", std::arch::is_aarch64_feature_detected!("i8mm")),
+            ("dotprod", std::arch::is_aarch64_feature_detected!("dotprod")),
+            ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ];
+        found.extend(features.iter().filter(|(_, there)| *there).map(|(name, _)| *name));
+    }
+    found
+}

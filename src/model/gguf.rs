@@ -1,0 +1,255 @@
+//! A GGUF file: metadata, and tensors by name, read straight from the mapped file.
+//!
+//! The one memory map of the program. Every offset is checked against the file's length before it is used, so a
+//! truncated or corrupted file ends in an [`Error`] that names the tensor.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use memmap2::Mmap;
+
+use super::Error;
+
+/// An open GGUF file.
+pub struct Gguf {
+    path: PathBuf,
+    content: Content,
+    bytes: Mmap,
+}
+
+impl std::fmt::Debug for Gguf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gguf").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Gguf {
+    /// Maps `path` and reads its header.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or its header is not whole.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() == 0 {
+            return Err(Error::Header { path: path.to_owned(), reason: "it is empty".to_owned() });
+        }
+        let bytes = map(&file).map_err(io)?;
+        let content = Content::read(&mut Cursor::new(&bytes[..]))
+            .map_err(|e| Error::Header { path: path.to_owned(), reason: e.to_string() })?;
+        Ok(Self { path: path.to_owned(), content, bytes })
+    }
+
+    /// A metadata string.
+    ///
+    /// # Errors
+    /// If it is missing or no string.
+    pub fn string(&self, key: &str) -> Result<&str, Error> {
+        match self.value(key)? {
+            Value::String(text) => Ok(text),
+            other => Err(wrong_type(key, "a string", other)),
+        }
+    }
+
+    /// A metadata number of any numeric type.
+    ///
+    /// # Errors
+    /// If it is missing or no number.
+    pub fn number(&self, key: &str) -> Result<f64, Error> {
+        let value = self.value(key)?;
+        as_number(value).ok_or_else(|| wrong_type(key, "a number", value))
+    }
+
+    /// A metadata flag.
+    ///
+    /// # Errors
+    /// If it is missing or no flag.
+    pub fn flag(&self, key: &str) -> Result<bool, Error> {
+        match self.value(key)? {
+            Value::Bool(flag) => Ok(*flag),
+            other => Err(wrong_type(key, "a boolean", other)),
+        }
+    }
+
+    /// A metadata array of strings.
+    ///
+    /// # Errors
+    /// If it is missing, or an element is no string.
+    pub fn strings(&self, key: &str) -> Result<Vec<&str>, Error> {
+        let element = |value| match value {
+            &Value::String(ref text) => Ok(text.as_str()),
+            other => Err(wrong_type(key, "an array of strings", other)),
+        };
+        self.array(key)?.iter().map(element).collect()
+    }
+
+    /// A metadata array of numbers.
+    ///
+    /// # Errors
+    /// If it is missing, or an element is no number.
+    pub fn numbers(&self, key: &str) -> Result<Vec<f64>, Error> {
+        let element =
+            |value| as_number(value).ok_or_else(|| wrong_type(key, "an array of numbers", value));
+        self.array(key)?.iter().map(element).collect()
+    }
+
+    /// Whether the file holds a tensor of this name.
+    pub fn has_tensor(&self, name: &str) -> bool {
+        self.content.tensor_infos.contains_key(name)
+    }
+
+    /// One tensor, copied from the mapped file to `device`.
+    ///
+    /// `Q5_0` is widened to `Q8_0` on the CPU, which is exact (each block keeps its scale, and 5 bits fit 8) and much
+    /// faster there: candle has no SIMD kernel for `Q5_0`.
+    ///
+    /// # Errors
+    /// If it is missing, or its bytes are not all in the file.
+    pub fn tensor(&self, name: &str, device: &Device) -> Result<QTensor, Error> {
+        let info = self.info(name)?;
+        let bytes = self.tensor_bytes(name, info)?;
+        let shape = info.shape.clone();
+        if info.ggml_dtype == GgmlDType::Q5_0 && device.is_cpu() {
+            let wide = widen_q5_0(bytes);
+            let storage =
+                QStorage::from_data(Cow::Borrowed(as_bytes(&wide)), device, GgmlDType::Q8_0)?;
+            return Ok(QTensor::new(storage, shape)?);
+        }
+        let storage = QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)?;
+        Ok(QTensor::new(storage, shape)?)
+    }
+
+    fn info(&self, name: &str) -> Result<&TensorInfo, Error> {
+        let infos = &self.content.tensor_infos;
+        infos.get(name).ok_or_else(|| Error::MissingTensor(name.to_owned()))
+    }
+
+    fn tensor_bytes(&self, name: &str, info: &TensorInfo) -> Result<&[u8], Error> {
+        let elements = info.shape.elem_count();
+        let blocks = elements.div_ceil(info.ggml_dtype.block_size());
+        let len = (blocks * info.ggml_dtype.type_size()) as u64;
+        let start = self.content.tensor_data_offset.saturating_add(info.offset);
+        let end = start.saturating_add(len);
+        if end > self.bytes.len() as u64 {
+            return Err(Error::Truncated {
+                path: self.path.clone(),
+                tensor: name.to_owned(),
+                needed: end,
+                len: self.bytes.len() as u64,
+            });
+        }
+        if !start.is_multiple_of(TENSOR_ALIGNMENT) {
+            let reason = format!("tensor `{name}` starts at byte {start}, which is not aligned");
+            return Err(Error::Header { path: self.path.clone(), reason });
+        }
+        Ok(&self.bytes[start as usize..end as usize])
+    }
+
+    fn value(&self, key: &str) -> Result<&Value, Error> {
+        self.content.metadata.get(key).ok_or_else(|| Error::Metadata {
+            key: key.to_owned(),
+            reason: "is missing from the file".to_owned(),
+        })
+    }
+
+    fn array(&self, key: &str) -> Result<&[Value], Error> {
+        match self.value(key)? {
+            Value::Array(values) => Ok(values),
+            other => Err(wrong_type(key, "an array", other)),
+        }
+    }
+}
+
+/// candle reads blocks in place; the strictest of them (`f32` norms) needs four bytes.
+const TENSOR_ALIGNMENT: u64 = 4;
+
+/// A block of `Q5_0`: f16 scale, 32 high bits, 16 bytes of low nibbles; 32 values of `scale × (q − 16)`.
+const Q5_0_BLOCK: usize = 22;
+
+/// A block of `Q8_0`: f16 scale, 32 × i8; 17 words of two bytes, so that it can stand where blocks are aligned.
+type Q8_0Block = [u16; 17];
+
+/// Rewrites `Q5_0` blocks as `Q8_0` blocks of exactly the same values.
+fn widen_q5_0(blocks: &[u8]) -> Vec<Q8_0Block> {
+    blocks.chunks_exact(Q5_0_BLOCK).map(widen_block).collect()
+}
+
+fn widen_block(block: &[u8]) -> Q8_0Block {
+    let high = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
+    let mut values = [0u8; 32];
+    for (i, &pair) in block[6..].iter().enumerate() {
+        let value = |nibble: u8, i: usize| (nibble | ((high >> i & 1) << 4) as u8).wrapping_sub(16);
+        values[i] = value(pair & 0x0F, i);
+        values[i + 16] = value(pair >> 4, i + 16);
+    }
+    let mut wide = [u16::from_ne_bytes([block[0], block[1]]); 17];
+    for (word, bytes) in wide[1..].iter_mut().zip(values.chunks_exact(2)) {
+        *word = u16::from_ne_bytes([bytes[0], bytes[1]]);
+    }
+    wide
+}
+
+#[expect(unsafe_code, reason = "reading words as bytes")]
+fn as_bytes(blocks: &[Q8_0Block]) -> &[u8] {
+    // SAFETY: the blocks are initialised, without padding, any byte is a valid `u8`, and the borrow keeps them alive.
+    unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast::<u8>(), size_of_val(blocks)) }
+}
+
+fn as_number(value: &Value) -> Option<f64> {
+    Some(match *value {
+        Value::U8(n) => n.into(),
+        Value::I8(n) => n.into(),
+        Value::U16(n) => n.into(),
+        Value::I16(n) => n.into(),
+        Value::U32(n) => n.into(),
+        Value::I32(n) => n.into(),
+        Value::U64(n) => n as f64,
+        Value::I64(n) => n as f64,
+        Value::F32(n) => n.into(),
+        Value::F64(n) => n,
+        _ => return None,
+    })
+}
+
+fn wrong_type(key: &str, expected: &str, got: &Value) -> Error {
+    Error::Metadata {
+        key: key.to_owned(),
+        reason: format!("expected {expected}, found {:?}", got.value_type()),
+    }
+}
+
+#[expect(unsafe_code, reason = "the one memory map of the program")]
+fn map(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the map is read-only and private to this process. The registry installs model files by rename and never
+    // writes into one, so the mapped inode keeps its bytes even when a newer file takes its name. A user who truncates
+    // the file in place while it is being loaded can still stop the process, as with every mapped file.
+    unsafe { Mmap::map(file) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Tensor};
+
+    #[test]
+    fn widened_q5_0_dequantizes_to_the_same_numbers() {
+        let values: Vec<f32> = (0..256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
+        let tensor = Tensor::from_vec(values, (4, 64), &Device::Cpu).unwrap();
+        let narrow = QTensor::quantize(&tensor, GgmlDType::Q5_0).unwrap();
+        let wide = widen_q5_0(&narrow.data().unwrap());
+        let storage =
+            QStorage::from_data(Cow::Borrowed(as_bytes(&wide)), &Device::Cpu, GgmlDType::Q8_0)
+                .unwrap();
+        let wide = QTensor::new(storage, (4, 64)).unwrap();
+        let read = |t: &QTensor| {
+            let dense = t.dequantize(&Device::Cpu).unwrap().to_dtype(DType::F32).unwrap();
+            dense.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(read(&wide), read(&narrow));
+    }
+}

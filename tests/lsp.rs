@@ -1,0 +1,14 @@
+//! The language server from the outside: an in-process server on a pipe, models from a script.
+
+mod cancel;
+mod completion;
+mod configuration;
+mod documentation;
+mod explain;
+mod inline_completion;
+mod lifecycle;
+mod progress;
+mod scripted_backend;
+mod streaming;
+mod sync;
+mod test_server;

@@ -1,0 +1,145 @@
+//! Models that say what the test tells them to, when it tells them to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cosec_ls::config::Settings;
+use cosec_ls::engine::{
+    Backend, Chunk, Decode, DecodeSink, DocumentId, Done, Finish, Request, RequestStats, Role,
+    State, TextChunk, TokenTrace, Totals,
+};
+use tokio::sync::{mpsc, watch};
+
+/// Longer than anything here takes; a test that waits for what never comes fails by it.
+pub(crate) const HANG: Duration = Duration::from_secs(20);
+
+/// The test's end.
+pub(crate) struct Script {
+    runs: mpsc::UnboundedReceiver<Run>,
+    pub(crate) forgotten: mpsc::UnboundedReceiver<DocumentId>,
+    pub(crate) configured: mpsc::UnboundedReceiver<Settings>,
+    pub(crate) state: watch::Sender<State>,
+    panics: Arc<AtomicBool>,
+}
+
+/// The server's end.
+struct ScriptedBackend {
+    runs: mpsc::UnboundedSender<Run>,
+    forgotten: mpsc::UnboundedSender<DocumentId>,
+    configured: mpsc::UnboundedSender<Settings>,
+    state: watch::Receiver<State>,
+    panics: Arc<AtomicBool>,
+}
+
+/// A request that the models got.
+pub(crate) struct Run {
+    pub(crate) request: Request,
+    sink: DecodeSink,
+}
+
+pub(crate) fn scripted() -> (Arc<dyn Backend>, Script) {
+    let (runs_in, runs) = mpsc::unbounded_channel();
+    let (forgotten_in, forgotten) = mpsc::unbounded_channel();
+    let (configured_in, configured) = mpsc::unbounded_channel();
+    let (state_in, state) = watch::channel(State::Unloaded);
+    let panics = Arc::new(AtomicBool::new(false));
+    let backend = ScriptedBackend {
+        runs: runs_in,
+        forgotten: forgotten_in,
+        configured: configured_in,
+        state,
+        panics: panics.clone(),
+    };
+    (Arc::new(backend), Script { runs, forgotten, configured, state: state_in, panics })
+}
+
+impl Script {
+    /// The next request.
+    pub(crate) async fn run(&mut self) -> Run {
+        tokio::time::timeout(HANG, self.runs.recv()).await.expect("no request came").unwrap()
+    }
+
+    /// Answers the next request with `text`.
+    pub(crate) async fn say(&mut self, text: &str) -> Request {
+        let run = self.run().await;
+        run.text(text);
+        run.done(Finish::EndOfText);
+        run.request
+    }
+
+    /// Whether requests came that no test looked at.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// From now on every request panics.
+    pub(crate) fn panic(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Run {
+    /// Decodes `text`, as one token.
+    pub(crate) fn text(&self, text: &str) {
+        let chunk = TextChunk { text: text.to_owned(), tokens: vec![token(text)] };
+        // The server may have gone on to something newer.
+        drop(self.sink.chunks.send(Chunk::Text(chunk)));
+    }
+
+    /// Ends the request.
+    pub(crate) fn done(&self, finish: Finish) {
+        let stats = RequestStats { decoded_tokens: 1, ..Default::default() };
+        drop(self.sink.chunks.send(Chunk::Done(Done { finish, stats })));
+    }
+
+    /// Waits until nobody wants the rest.
+    pub(crate) async fn cancelled(&self) {
+        tokio::time::timeout(HANG, self.sink.cancelled.cancelled()).await.expect("not cancelled");
+    }
+
+    /// The text before the cursor.
+    pub(crate) fn before_cursor(&self) -> String {
+        self.request.prompt.above.clone() + &self.request.prompt.left
+    }
+}
+
+fn token(text: &str) -> TokenTrace {
+    TokenTrace {
+        token: 7,
+        text: text.to_owned(),
+        role: Role::Security,
+        p: Some(0.5),
+        q: Some(0.25),
+        ratio: Some(1.0),
+        rejected: None,
+        base_choice: Some("other".to_owned()),
+        intervened: true,
+    }
+}
+
+impl Backend for ScriptedBackend {
+    fn submit(&self, request: Request) -> Decode {
+        assert!(!self.panics.load(Ordering::SeqCst), "the script says so");
+        let (decode, sink) = Decode::channel();
+        // A test that has ended wants no more runs.
+        drop(self.runs.send(Run { request, sink }));
+        decode
+    }
+
+    fn forget(&self, document: &DocumentId) {
+        drop(self.forgotten.send(document.clone()));
+    }
+
+    fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    fn totals(&self) -> Totals {
+        Totals { prompt_tokens: 200, reused_tokens: 150, ..Default::default() }
+    }
+
+    fn configure(&self, settings: &Settings) {
+        drop(self.configured.send(settings.clone()));
+    }
+}

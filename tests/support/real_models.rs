@@ -1,0 +1,18 @@
+//! The real models of the registry, where this machine has them.
+
+use std::path::PathBuf;
+
+use cosec_ls::registry::{Registry, RegistryOptions};
+
+pub const BASE: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m";
+pub const SECURITY: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m";
+
+/// The file of a model; `None`, with a line that says so, where it was not pulled.
+pub fn find(model: &str) -> Option<PathBuf> {
+    let registry = Registry::open(RegistryOptions::default()).unwrap();
+    let path = registry.path_if_present(model);
+    if path.is_none() {
+        eprintln!("skipped: {model} is not on this machine; `cosec-ls models pull` fetches it");
+    }
+    path
+}

@@ -1,0 +1,139 @@
+//! Our transformer against candle-transformers' models, and its cache against itself.
+
+use std::fs::File;
+use std::path::Path;
+
+use candle_core::quantized::GgmlDType;
+use candle_core::quantized::gguf_file::Content;
+use candle_core::{Device, Tensor};
+use candle_transformers::models::{quantized_llama, quantized_qwen2};
+use cosec_ls::model::gguf::Gguf;
+use cosec_ls::model::{Cache, Decoder, LogitRows, Transformer};
+
+use crate::support::real_models;
+use crate::support::tiny_gguf::{Random, TinyGguf};
+
+fn load(path: &Path) -> Transformer {
+    Transformer::load(&Gguf::open(path).unwrap(), &Device::Cpu).unwrap()
+}
+
+/// The last row of candle-transformers' model after `tokens`.
+fn oracle_row(path: &Path, architecture: &str, tokens: &[u32]) -> Vec<f32> {
+    let mut file = File::open(path).unwrap();
+    let content = Content::read(&mut file).unwrap();
+    let input = Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    let device = &Device::Cpu;
+    let logits = match architecture {
+        "qwen2" => quantized_qwen2::ModelWeights::from_gguf(content, &mut file, device)
+            .unwrap()
+            .forward(&input, 0),
+        _ => quantized_llama::ModelWeights::from_gguf(content, &mut file, device)
+            .unwrap()
+            .forward(&input, 0),
+    };
+    logits.unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn tiny_models_agree_with_candle_transformers() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut random = Random(5);
+    let tokens: Vec<u32> = (0..40).map(|_| random.below(256) as u32).collect();
+    for architecture in ["qwen2", "llama"] {
+        for dtype in [GgmlDType::F32, GgmlDType::Q8_0, GgmlDType::Q4K, GgmlDType::Q6K] {
+            let tiny = TinyGguf { architecture, dtype, ..TinyGguf::default() };
+            let path = tiny.write(directory.path(), "tiny.gguf");
+            let model = load(&path);
+            let ours = model.forward(&tokens, &mut model.new_cache(), LogitRows::Last(1)).unwrap();
+            let theirs = oracle_row(&path, architecture, &tokens);
+            let difference = largest_difference(ours.last(), &theirs);
+            let scale = theirs.iter().fold(0f32, |max, l| max.max(l.abs()));
+            println!("{architecture} {dtype:?}: largest difference {difference:e} of {scale}");
+            // Activations are quantized per row, so a last-bit difference before it can move a whole step of 1/127.
+            let tolerance = if dtype == GgmlDType::F32 { 1e-4 } else { 2e-2 };
+            assert!(difference < tolerance * scale, "{architecture} {dtype:?}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn every_asked_row_is_the_last_row_of_its_prefix() {
+    let directory = tempfile::tempdir().unwrap();
+    let tiny = TinyGguf { dtype: GgmlDType::F32, ..TinyGguf::default() };
+    let model = load(&tiny.write(directory.path(), "tiny.gguf"));
+    let tokens: Vec<u32> = (0..12).map(|i| i * 7 % 256).collect();
+    let all = model.forward(&tokens, &mut model.new_cache(), LogitRows::Last(5)).unwrap();
+    assert_eq!(all.rows(), 5);
+    for row in 0..5 {
+        let prefix = &tokens[..8 + row];
+        let alone = model.forward(prefix, &mut model.new_cache(), LogitRows::Last(1)).unwrap();
+        assert!(largest_difference(all.row(row), alone.last()) < 1e-4);
+    }
+}
+
+#[test]
+fn any_mix_of_append_and_truncate_equals_one_fresh_prefill() {
+    let directory = tempfile::tempdir().unwrap();
+    for architecture in ["qwen2", "llama"] {
+        let tiny = TinyGguf { architecture, dtype: GgmlDType::F32, ..TinyGguf::default() };
+        let model = load(&tiny.write(directory.path(), "tiny.gguf"));
+        let mut random = Random(9);
+        let mut cache = model.new_cache();
+        let mut tokens: Vec<u32> = Vec::new();
+        for _ in 0..40 {
+            if random.below(3) == 0 {
+                let len = random.below(tokens.len() + 1);
+                tokens.truncate(len);
+                cache.truncate(len);
+                assert_eq!(cache.len(), len);
+            }
+            let more: Vec<u32> =
+                (0..1 + random.below(20)).map(|_| random.below(256) as u32).collect();
+            tokens.extend(&more);
+            let got = model.forward(&more, &mut cache, LogitRows::Last(1)).unwrap();
+            let fresh = model.forward(&tokens, &mut model.new_cache(), LogitRows::Last(1)).unwrap();
+            assert!(largest_difference(got.last(), fresh.last()) < 1e-3);
+        }
+    }
+}
+
+#[test]
+fn a_full_context_is_refused_and_leaves_the_cache_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = load(&TinyGguf::default().write(directory.path(), "tiny.gguf"));
+    let mut cache = model.new_cache();
+    model.forward(&[1; 500], &mut cache, LogitRows::None).unwrap();
+    let error = model.forward(&[1; 20], &mut cache, LogitRows::Last(1)).unwrap_err();
+    assert_eq!(error.to_string(), "520 tokens do not fit the context of 512");
+    assert_eq!(cache.len(), 500);
+}
+
+#[test]
+fn the_real_models_agree_with_candle_transformers() {
+    for name in [real_models::BASE, real_models::SECURITY] {
+        let Some(path) = real_models::find(name) else { return };
+        let gguf = Gguf::open(&path).unwrap();
+        let tokenizer = cosec_ls::model::Tokenizer::from_gguf(&gguf).unwrap();
+        let tokens = tokenizer.encode(include_str!("support/toy_decoder.rs")).unwrap();
+        let tokens = &tokens[..200];
+        let model = Transformer::load(&gguf, &Device::Cpu).unwrap();
+        let ours = model.forward(tokens, &mut model.new_cache(), LogitRows::Last(1)).unwrap();
+        drop(model);
+        let theirs = oracle_row(&path, "qwen2", tokens);
+        let difference = largest_difference(ours.last(), &theirs);
+        let argmax = |row: &[f32]| {
+            row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(id, _)| id)
+        };
+        println!(
+            "{name}: largest difference of a logit {difference} after {} tokens",
+            tokens.len()
+        );
+        assert_eq!(argmax(ours.last()), argmax(&theirs));
+        assert!(difference < 0.5, "{name}: {difference}");
+    }
+}
