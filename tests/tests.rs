@@ -6,7 +6,6 @@ mod bad_models;
 mod co_decoding;
 mod complete;
 mod lsp;
-mod real_pair;
 mod registry;
 mod sequence;
 mod support;
