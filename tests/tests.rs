@@ -6,6 +6,7 @@ mod bad_models;
 mod co_decoding;
 mod complete;
 mod lsp;
+mod real_pair;
 mod registry;
 mod sequence;
 mod support;
