@@ -153,14 +153,8 @@ struct Shared {
 impl Completer {
     /// A completer that asks `backend`. Questions must be asked inside a tokio runtime.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        let shared = Shared {
-            backend,
-            documents: DashMap::new(),
-            journal: Journal::default(),
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { backend, documents: DashMap::new(), journal: Journal::default() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Answers a question, exactly once; a newer one about the same document ends it as superseded. The memory has
@@ -174,12 +168,7 @@ impl Completer {
         settings: &Settings,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Answer {
-        let turn = self
-            .shared
-            .documents
-            .entry(query.document.clone())
-            .or_default()
-            .take_turn();
+        let turn = self.shared.documents.entry(query.document.clone()).or_default().take_turn();
         let answer = tokio::select! {
             biased;
             () = turn.cancelled() => Answer::Superseded,

@@ -19,13 +19,13 @@
 //! [`decode::CoDecoder`] is how the next token is chosen.
 
 pub mod config;
-pub mod text;
 pub mod registry;
+pub mod text;
 
-pub mod model;
-pub mod decode;
-pub mod prompt;
-pub mod engine;
-pub mod complete;
-pub mod lsp;
 pub mod cli;
+pub mod complete;
+pub mod decode;
+pub mod engine;
+pub mod lsp;
+pub mod model;
+pub mod prompt;

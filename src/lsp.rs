@@ -66,10 +66,7 @@ pub async fn serve(
         .custom_method(ext::EXPLAIN, Server::explain)
         .custom_method(ext::STATUS, Server::status)
         .custom_method(ext::DID_SHOW, Server::did_show_completion)
-        .custom_method(
-            ext::DID_PARTIALLY_ACCEPT,
-            Server::did_partially_accept_completion,
-        )
+        .custom_method(ext::DID_PARTIALLY_ACCEPT, Server::did_partially_accept_completion)
         .custom_method(ext::DID_FOCUS, Server::did_focus)
         .finish();
     transport::run(input, output, Dispatch::new(service, client), outgoing).await

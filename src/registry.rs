@@ -223,10 +223,7 @@ impl fmt::Display for Attempt {
 }
 
 fn list(attempts: &[Attempt]) -> String {
-    attempts
-        .iter()
-        .map(|attempt| format!("\n  {attempt}"))
-        .collect()
+    attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
 }
 
 impl Registry {
@@ -255,9 +252,7 @@ impl Registry {
     /// [`Error::Unknown`] lists the known ones.
     pub fn profile(&self, name: &str) -> Result<&Profile, Error> {
         let profiles = &self.manifest.profiles;
-        profiles
-            .get(name)
-            .ok_or_else(|| unknown("profile", name, known(profiles)))
+        profiles.get(name).ok_or_else(|| unknown("profile", name, known(profiles)))
     }
 
     /// A model by its name.
@@ -267,9 +262,7 @@ impl Registry {
     /// [`Error::Unknown`] lists the known ones.
     pub fn model(&self, name: &str) -> Result<&Model, Error> {
         let models = &self.manifest.models;
-        models
-            .get(name)
-            .ok_or_else(|| unknown("model", name, known(models)))
+        models.get(name).ok_or_else(|| unknown("model", name, known(models)))
     }
 
     /// An adapter by its name.
@@ -279,9 +272,7 @@ impl Registry {
     /// [`Error::Unknown`] lists the known ones.
     pub fn adapter(&self, name: &str) -> Result<&Adapter, Error> {
         let adapters = &self.manifest.adapters;
-        adapters
-            .get(name)
-            .ok_or_else(|| unknown("adapter", name, known(adapters)))
+        adapters.get(name).ok_or_else(|| unknown("adapter", name, known(adapters)))
     }
 
     /// All profiles, by name.
@@ -368,16 +359,8 @@ impl Registry {
 
     /// All models and adapters, by name, models first.
     pub fn list(&self) -> Vec<Listed> {
-        let models = self
-            .manifest
-            .models
-            .values()
-            .map(|m| (m.artifact(), &m.licence));
-        let adapters = self
-            .manifest
-            .adapters
-            .values()
-            .map(|a| (a.artifact(), &a.licence));
+        let models = self.manifest.models.values().map(|m| (m.artifact(), &m.licence));
+        let adapters = self.manifest.adapters.values().map(|a| (a.artifact(), &a.licence));
         let listed = |(artifact, licence): (Artifact<'_>, &String)| Listed {
             name: artifact.name.to_owned(),
             size_bytes: artifact.size_bytes,
@@ -394,9 +377,7 @@ impl Registry {
     }
 
     fn used_by(&self, name: &str) -> Vec<String> {
-        let using = self
-            .profiles()
-            .filter(|profile| profile.files().contains(&name));
+        let using = self.profiles().filter(|profile| profile.files().contains(&name));
         using.map(|profile| profile.name.clone()).collect()
     }
 
@@ -411,20 +392,11 @@ impl Registry {
     }
 
     fn artifact(&self, name: &str) -> Result<Artifact<'_>, Error> {
-        let names = || {
-            self.artifacts()
-                .map(|artifact| artifact.name.to_owned())
-                .collect()
-        };
-        self.find(name)
-            .ok_or_else(|| unknown("model or adapter", name, names()))
+        let names = || self.artifacts().map(|artifact| artifact.name.to_owned()).collect();
+        self.find(name).ok_or_else(|| unknown("model or adapter", name, names()))
     }
 }
 
 fn unknown(kind: &'static str, name: &str, known: Vec<String>) -> Error {
-    Error::Unknown {
-        kind,
-        name: name.to_owned(),
-        known,
-    }
+    Error::Unknown { kind, name: name.to_owned(), known }
 }

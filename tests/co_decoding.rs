@@ -17,9 +17,7 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
 fn closed_form(p: &[f64], q: &[f64], alpha: f64) -> Vec<f64> {
     let accepted = |t: usize| alpha < (p[t] / q[t]).min(1.0);
     let rejected_mass: f64 = (0..q.len()).filter(|&t| !accepted(t)).map(|t| q[t]).sum();
-    (0..q.len())
-        .map(|t| if accepted(t) { q[t] } else { 0.0 } + p[t] * rejected_mass)
-        .collect()
+    (0..q.len()).map(|t| if accepted(t) { q[t] } else { 0.0 } + p[t] * rejected_mass).collect()
 }
 
 fn sampling(temperature: f32) -> Sampling {
@@ -167,8 +165,7 @@ fn only_allowed_tokens_are_chosen_by_either_role() {
     let (base, security) = (ToyDecoder::hashed(24, 1), ToyDecoder::hashed(24, 2));
     for (alpha, seed) in [(-1.0, 1), (0.3, 2), (0.3, 3), (1.0, 4)] {
         let draws = Draws { seed, sample: 0 };
-        let decoder =
-            CoDecoder { base: &base, security: &security, law: law(alpha, 1.0), draws };
+        let decoder = CoDecoder { base: &base, security: &security, law: law(alpha, 1.0), draws };
         let mut sequence = Sequence::new(base.new_cache(), security.new_cache());
         sequence.retarget(vec![7]);
         for _ in 0..50 {

@@ -2,7 +2,9 @@
 
 #![expect(unreachable_pub, reason = "modules share helpers inside one binary")]
 
+mod bad_models;
 mod co_decoding;
+mod complete;
 mod lsp;
 mod sequence;
 mod support;

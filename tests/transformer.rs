@@ -96,8 +96,7 @@ fn any_mix_of_append_and_truncate_equals_one_fresh_prefill() {
                 (0..1 + random.below(20)).map(|_| random.below(256) as u32).collect();
             tokens.extend(&more);
             let got = model.forward(&more, &mut cache, LogitRows::Last(1)).unwrap();
-            let fresh =
-                model.forward(&tokens, &mut model.new_cache(), LogitRows::Last(1)).unwrap();
+            let fresh = model.forward(&tokens, &mut model.new_cache(), LogitRows::Last(1)).unwrap();
             assert!(largest_difference(got.last(), fresh.last()) < 1e-3);
         }
     }
@@ -130,7 +129,10 @@ fn the_real_models_agree_with_candle_transformers() {
         let argmax = |row: &[f32]| {
             row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(id, _)| id)
         };
-        println!("{name}: largest difference of a logit {difference} after {} tokens", tokens.len());
+        println!(
+            "{name}: largest difference of a logit {difference} after {} tokens",
+            tokens.len()
+        );
         assert_eq!(argmax(ours.last()), argmax(&theirs));
         assert!(difference < 0.5, "{name}: {difference}");
     }

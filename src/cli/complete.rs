@@ -100,7 +100,9 @@ impl Place {
     /// A missing line, a file that cannot be read or is no UTF-8 text, a position beyond the end.
     pub fn parse(argument: &str) -> Result<Self> {
         let Some((path, line, column)) = split_place(argument) else {
-            bail!("`{argument}` names no place; write FILE:LINE or FILE:LINE:COLUMN, counted from 1");
+            bail!(
+                "`{argument}` names no place; write FILE:LINE or FILE:LINE:COLUMN, counted from 1"
+            );
         };
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
         let text = String::from_utf8(bytes).with_context(|| format!("{path} is not UTF-8 text"))?;
@@ -158,7 +160,8 @@ fn locate(text: &str, line: usize, column: Option<usize>) -> Result<usize> {
     let mut columns = content.char_indices().map(|(at, _)| at).chain([content.len()]);
     let at = column.checked_sub(1).and_then(|column| columns.nth(column));
     let n_columns = content.chars().count() + 1;
-    let at = at.with_context(|| format!("line {line} has columns 1 to {n_columns}, not {column}"))?;
+    let at =
+        at.with_context(|| format!("line {line} has columns 1 to {n_columns}, not {column}"))?;
     Ok(start + at)
 }
 
@@ -244,7 +247,8 @@ fn heading(session: &Session, mode: Mode) -> String {
 fn figures(explanation: &Explanation) -> String {
     let RequestStats { decoded_tokens, first_token_ms, total_ms, proposed, accepted, .. } =
         explanation.stats;
-    let rate = decoded_tokens.saturating_sub(1) as f64 / ((total_ms - first_token_ms) / 1e3).max(1e-9);
+    let rate =
+        decoded_tokens.saturating_sub(1) as f64 / ((total_ms - first_token_ms) / 1e3).max(1e-9);
     let mut line = format!(
         "-- {decoded_tokens} tokens, first after {first_token_ms:.0} ms, then {rate:.1} per second"
     );

@@ -94,19 +94,10 @@ fn pull(registry: &Registry, names: &[String]) -> Result<()> {
 }
 
 fn verify(registry: &Registry, names: Vec<String>) -> Result<()> {
-    let here = |listed: &Listed| {
-        matches!(
-            listed.presence,
-            Presence::Ready(_) | Presence::Unverified(_)
-        )
-    };
+    let here =
+        |listed: &Listed| matches!(listed.presence, Presence::Ready(_) | Presence::Unverified(_));
     let names = match names.is_empty() {
-        true => registry
-            .list()
-            .into_iter()
-            .filter(here)
-            .map(|listed| listed.name)
-            .collect(),
+        true => registry.list().into_iter().filter(here).map(|listed| listed.name).collect(),
         false => names,
     };
     let mut n_wrong = 0;
@@ -164,12 +155,7 @@ fn render_file(text: &mut String, listed: &Listed) {
         Presence::Unverified(_) => "here, not verified".to_owned(),
         Presence::Ready(_) => "ready".to_owned(),
     };
-    let Listed {
-        name,
-        licence,
-        profiles,
-        ..
-    } = listed;
+    let Listed { name, licence, profiles, .. } = listed;
     let used_by = match profiles.is_empty() {
         true => String::new(),
         false => format!("  used by {}", profiles.join(", ")),

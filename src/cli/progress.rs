@@ -55,13 +55,7 @@ impl Terminal {
     pub fn new() -> Self {
         CTRL_C.store(false, Ordering::SeqCst);
         let bar = stderr().is_terminal().then(ProgressBar::hidden);
-        Self {
-            shown: Mutex::new(Shown {
-                model: String::new(),
-                bar,
-                told_steps: 0,
-            }),
-        }
+        Self { shown: Mutex::new(Shown { model: String::new(), bar, told_steps: 0 }) }
     }
 }
 
@@ -114,9 +108,7 @@ impl Shown {
         self.told_steps = 0;
         if let Some(bar) = &mut self.bar {
             bar.abandon();
-            *bar = ProgressBar::new(total_bytes)
-                .with_style(style())
-                .with_message(model.to_owned());
+            *bar = ProgressBar::new(total_bytes).with_style(style()).with_message(model.to_owned());
         }
     }
 
@@ -124,12 +116,7 @@ impl Shown {
         let steps = done_bytes * PLAIN_STEPS / total_bytes.max(1);
         if steps > self.told_steps {
             self.told_steps = steps;
-            eprintln!(
-                "{}: {} of {}",
-                self.model,
-                HumanBytes(done_bytes),
-                HumanBytes(total_bytes)
-            );
+            eprintln!("{}: {} of {}", self.model, HumanBytes(done_bytes), HumanBytes(total_bytes));
         }
     }
 }

@@ -29,7 +29,8 @@ pub struct ServeArgs {
 /// # Errors
 /// If the runtime or the engine's thread cannot start.
 pub fn run(args: &ServeArgs, registry: Registry, settings: Settings) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
+    let runtime =
+        tokio::runtime::Runtime::new().context("cannot start the asynchronous runtime")?;
     let reuse = if args.no_reuse { Reuse::Discard } else { Reuse::Keep };
     let engine = LocalEngine::start(registry, settings.clone(), reuse)
         .context("cannot start the engine's thread")?;

@@ -59,9 +59,14 @@ impl Session {
     ///
     /// # Errors
     /// If the answer is for another question, which cannot happen with one question at a time.
-    pub fn complete(&self, place: &Place, mut on_partial: impl FnMut(&Suggestion) + Send) -> Result<Asked> {
+    pub fn complete(
+        &self,
+        place: &Place,
+        mut on_partial: impl FnMut(&Suggestion) + Send,
+    ) -> Result<Asked> {
         // A document of its own for every question: nothing is answered from memory.
-        let document = DocumentId(format!("{}#{}", place.name, self.engine.totals().requests).into());
+        let document =
+            DocumentId(format!("{}#{}", place.name, self.engine.totals().requests).into());
         let query = Query {
             document: document.clone(),
             path: place.path.clone(),
@@ -70,7 +75,8 @@ impl Session {
             trigger: Trigger::Invoked,
             selected: None,
         };
-        let answer = self.runtime.block_on(self.completer.complete(query, &self.settings, &mut on_partial));
+        let answer =
+            self.runtime.block_on(self.completer.complete(query, &self.settings, &mut on_partial));
         let asked = match answer {
             Answer::Suggestion(suggestion) => {
                 let explanation = self.explain(suggestion.id)?;

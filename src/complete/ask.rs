@@ -120,14 +120,7 @@ mod tests {
     use crate::config::{Mode, Ratio};
 
     fn terms_of(settings: &Settings, path: &str, state: &State) -> Decoding {
-        terms(
-            settings,
-            &FileRules::new(settings),
-            Path::new(path),
-            "python",
-            state,
-        )
-        .decoding
+        terms(settings, &FileRules::new(settings), Path::new(path), "python", state).decoding
     }
 
     fn ready(fill_in_middle: bool, decoding: Decoding) -> State {
@@ -157,25 +150,15 @@ mod tests {
 
     #[test]
     fn the_profile_s_decoding_is_kept_where_the_settings_say_nothing() {
-        let decoding = Decoding {
-            alpha: 0.7,
-            mode: Mode::Security,
-            ..Decoding::default()
-        };
+        let decoding = Decoding { alpha: 0.7, mode: Mode::Security, ..Decoding::default() };
         let got = terms_of(&Settings::default(), "a.py", &ready(true, decoding));
         assert_eq!(got, decoding);
-        assert_eq!(
-            terms_of(&Settings::default(), "a.py", &State::Unloaded),
-            Decoding::default()
-        );
+        assert_eq!(terms_of(&Settings::default(), "a.py", &State::Unloaded), Decoding::default());
     }
 
     #[test]
     fn alpha_is_taken_from_the_path_then_the_language_then_the_settings() {
-        let mut settings = Settings {
-            alpha: Some(0.1),
-            ..Settings::default()
-        };
+        let mut settings = Settings { alpha: Some(0.1), ..Settings::default() };
         let alpha = |settings: &Settings| terms_of(settings, "/w/a.py", &State::Unloaded).alpha;
         assert_eq!(alpha(&settings), 0.1);
         settings.alpha_by_language.insert("python".to_owned(), 0.2);
@@ -206,10 +189,7 @@ mod tests {
             request(&place(text), &terms, &settings, state)
         };
         let one = ask("a\r\nb", &ready(true, Decoding::default()));
-        assert_eq!(
-            (one.prompt.above.as_str(), one.prompt.left.as_str()),
-            ("a\n", "b")
-        );
+        assert_eq!((one.prompt.above.as_str(), one.prompt.left.as_str()), ("a\n", "b"));
         assert_eq!(one.prompt.layout, Layout::FillInMiddle);
         assert_eq!(ask("a\r\nb", &State::Unloaded).seed, one.seed);
         assert_ne!(ask("a\r\nbc", &State::Unloaded).seed, one.seed);

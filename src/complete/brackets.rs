@@ -47,10 +47,7 @@ pub fn unmatched(brackets: &[Bracket]) -> Unmatched {
             continue;
         }
         let openers = &mut unmatched.openers;
-        match openers
-            .iter()
-            .rposition(|opener| bracket.closes(opener.character))
-        {
+        match openers.iter().rposition(|opener| bracket.closes(opener.character)) {
             Some(opener) => openers.truncate(opener),
             None => unmatched.closers.push(bracket),
         }
@@ -63,16 +60,19 @@ pub fn brackets(text: &str, language: &str) -> Vec<Bracket> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(character) = text[at..].chars().next() {
-        let rest = &text[at..];
-        let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
-        if let Some(skipped) = string_len(line, language).or_else(|| comment_len(line, language)) {
-            at += skipped;
-            continue;
-        }
-        if "()[]{}".contains(character) {
-            found.push(Bracket { at, character });
-        }
-        at += character.len_utf8();
+        at += match character {
+            '(' | ')' | '[' | ']' | '{' | '}' => {
+                found.push(Bracket { at, character });
+                1
+            }
+            // What may begin a string or a comment; only there the line is looked at.
+            '"' | '\'' | '`' | '/' | '#' | '-' => {
+                let line = text[at..].split('\n').next().unwrap_or_default();
+                let skipped = string_len(line, language).or_else(|| comment_len(line, language));
+                skipped.unwrap_or(1)
+            }
+            _ => character.len_utf8(),
+        };
     }
     found
 }

@@ -25,12 +25,8 @@ impl FileRules {
         let excluded = settings.excluded_files.iter();
         let alpha = settings.alpha_by_path.iter();
         Self {
-            excluded: excluded
-                .map(|pattern| (pattern.clone(), matcher(pattern)))
-                .collect(),
-            alpha: alpha
-                .map(|(pattern, alpha)| (matcher(pattern), *alpha))
-                .collect(),
+            excluded: excluded.map(|pattern| (pattern.clone(), matcher(pattern))).collect(),
+            alpha: alpha.map(|(pattern, alpha)| (matcher(pattern), *alpha)).collect(),
             excluded_source: settings.excluded_files.clone(),
             alpha_source: settings.alpha_by_path.clone(),
         }
@@ -44,19 +40,13 @@ impl FileRules {
 
     /// The first pattern that excludes the file.
     pub fn excluding(&self, path: &Path) -> Option<&str> {
-        let found = self
-            .excluded
-            .iter()
-            .find(|(_, matcher)| matcher.is_match(path));
+        let found = self.excluded.iter().find(|(_, matcher)| matcher.is_match(path));
         found.map(|(pattern, _)| pattern.as_str())
     }
 
     /// The α of the first glob that matches.
     pub fn alpha(&self, path: &Path) -> Option<f32> {
-        let found = self
-            .alpha
-            .iter()
-            .find(|(matcher, _)| matcher.is_match(path));
+        let found = self.alpha.iter().find(|(matcher, _)| matcher.is_match(path));
         found.map(|(_, alpha)| *alpha)
     }
 }
@@ -74,24 +64,16 @@ pub fn path_of(document: &DocumentId, path: Option<&Path>) -> PathBuf {
 
 /// A pattern that is no valid glob is taken by its letters: an exclusion must not vanish by a typo.
 fn matcher(pattern: &str) -> GlobMatcher {
-    let anywhere = if pattern.contains('/') {
-        pattern.to_owned()
-    } else {
-        format!("**/{pattern}")
-    };
+    let anywhere = if pattern.contains('/') { pattern.to_owned() } else { format!("**/{pattern}") };
     let build = |pattern: &str| {
         let mut builder = GlobBuilder::new(pattern);
-        builder
-            .literal_separator(true)
-            .case_insensitive(true)
-            .build()
+        builder.literal_separator(true).case_insensitive(true).build()
     };
     let glob = build(&anywhere).or_else(|error| {
         tracing::warn!(pattern, %error, "not a valid glob; taken literally");
         build(&globset::escape(pattern))
     });
-    glob.expect("an escaped pattern is a valid glob")
-        .compile_matcher()
+    glob.expect("an escaped pattern is a valid glob").compile_matcher()
 }
 
 #[cfg(test)]

@@ -67,14 +67,7 @@ impl Job {
         let mut progress = self.progress();
         progress.finish = None;
         let resume = progress.tokens.iter().map(|trace| trace.token).collect();
-        Self::go_on(
-            backend,
-            Request {
-                resume,
-                ..self.request.clone()
-            },
-            progress,
-        )
+        Self::go_on(backend, Request { resume, ..self.request.clone() }, progress)
     }
 
     fn go_on(backend: &dyn Backend, request: Request, progress: Progress) -> Arc<Self> {
@@ -82,12 +75,7 @@ impl Job {
         let (sender, progress) = watch::channel(progress);
         let cancel = CancellationToken::new();
         tokio::spawn(follow(decode, cancel.clone(), sender));
-        Arc::new(Self {
-            request,
-            progress,
-            cancel,
-            n_waiting: AtomicUsize::new(0),
-        })
+        Arc::new(Self { request, progress, cancel, n_waiting: AtomicUsize::new(0) })
     }
 
     /// What is there now.
@@ -116,9 +104,7 @@ impl Job {
     pub async fn ended(&self) {
         let mut progress = self.watch();
         // A sender that is gone has ended, too.
-        let _ended = progress
-            .wait_for(|progress| progress.finish.is_some())
-            .await;
+        let _ended = progress.wait_for(|progress| progress.finish.is_some()).await;
     }
 
     /// Stops the work. What is there is kept.
@@ -188,8 +174,5 @@ fn rest(decode: &mut Decode, progress: &watch::Sender<Progress>) -> Done {
 }
 
 fn ended(finish: Finish) -> Done {
-    Done {
-        finish,
-        stats: RequestStats::default(),
-    }
+    Done { finish, stats: RequestStats::default() }
 }

@@ -58,12 +58,7 @@ impl Journal {
         let mut entries = self.lock();
         entries.feedback.suggested += 1;
         let id = entries.feedback.suggested;
-        entries.suggestions.push_back(Entry {
-            id,
-            job,
-            shown: false,
-            accepted: false,
-        });
+        entries.suggestions.push_back(Entry { id, job, shown: false, accepted: false });
         if entries.suggestions.len() > N_EXPLAINED {
             entries.suggestions.pop_front();
         }
@@ -85,10 +80,7 @@ impl Journal {
     /// The editor shows a suggestion.
     pub fn shown(&self, id: u64) {
         let mut entries = self.lock();
-        if entries
-            .find(id)
-            .is_some_and(|entry| !std::mem::replace(&mut entry.shown, true))
-        {
+        if entries.find(id).is_some_and(|entry| !std::mem::replace(&mut entry.shown, true)) {
             entries.feedback.shown += 1;
         }
     }
@@ -96,10 +88,7 @@ impl Journal {
     /// The user has accepted a suggestion.
     pub fn accepted(&self, id: u64) {
         let mut entries = self.lock();
-        if entries
-            .find(id)
-            .is_some_and(|entry| !std::mem::replace(&mut entry.accepted, true))
-        {
+        if entries.find(id).is_some_and(|entry| !std::mem::replace(&mut entry.accepted, true)) {
             entries.feedback.accepted += 1;
         }
     }
@@ -127,9 +116,6 @@ impl Journal {
 
 impl Entries {
     fn find(&mut self, id: u64) -> Option<&mut Entry> {
-        self.suggestions
-            .iter_mut()
-            .rev()
-            .find(|entry| entry.id == id)
+        self.suggestions.iter_mut().rev().find(|entry| entry.id == id)
     }
 }

@@ -20,7 +20,7 @@ const CAPACITY: usize = 4;
 pub struct Memory {
     /// Ends the question that is being answered.
     turn: CancellationToken,
-    /// Newest first. At most one of them is being decoded.
+    /// Newest first. Only the newest may be being decoded.
     remembered: VecDeque<Arc<Remembered>>,
 }
 
@@ -54,16 +54,11 @@ impl Memory {
         self.turn.clone()
     }
 
-    /// Finds the suggestion that is being typed, and stops all others.
+    /// Finds the suggestion that is being typed. One that is not, and is being decoded, stops.
     pub fn recall(&self, place: &Place, terms: &Terms) -> Recall {
-        let mut recalled = Recall::Nothing;
-        for remembered in &self.remembered {
-            match recalled {
-                Recall::Nothing => recalled = Remembered::recall(remembered, place, terms),
-                _ => remembered.job.cancel(),
-            }
-        }
-        recalled
+        let mut recalled =
+            self.remembered.iter().map(|remembered| Remembered::recall(remembered, place, terms));
+        recalled.find(|recall| !matches!(recall, Recall::Nothing)).unwrap_or(Recall::Nothing)
     }
 
     /// Stops all work for the document.
@@ -75,8 +70,7 @@ impl Memory {
 
     /// Remembers a suggestion that has just begun, in place of `instead`.
     pub fn keep(&mut self, new: Arc<Remembered>, instead: Option<&Arc<Remembered>>) {
-        self.remembered
-            .retain(|old| instead.is_none_or(|instead| !Arc::ptr_eq(old, instead)));
+        self.remembered.retain(|old| instead.is_none_or(|instead| !Arc::ptr_eq(old, instead)));
         self.remembered.push_front(new);
         self.remembered.truncate(CAPACITY);
     }
@@ -112,22 +106,13 @@ impl Remembered {
     /// The same suggestion, decoded by another job.
     pub fn with_job(&self, job: Arc<Job>) -> Self {
         let (anchor, style) = (self.anchor.clone(), self.style.clone());
-        Self {
-            job,
-            anchor,
-            style,
-            terms: self.terms.clone(),
-        }
+        Self { job, anchor, style, terms: self.terms.clone() }
     }
 
     /// How `typed` relates to what is decoded, and what of that is still to be typed.
     pub fn remainder(&self, progress: &Progress, typed: &str) -> (Agreement, String) {
         let known = self.style.rewrite(&progress.text);
-        let grows = if progress.finish.is_none() {
-            Grows::Yes
-        } else {
-            Grows::No
-        };
+        let grows = if progress.finish.is_none() { Grows::Yes } else { Grows::No };
         let remainder = known.get(typed.len()..).unwrap_or_default().to_owned();
         (agreement(&known, typed, grows), remainder)
     }
@@ -167,8 +152,5 @@ impl Remembered {
 
 /// Whether the same question would end the same way again.
 fn is_lasting(progress: &Progress) -> bool {
-    matches!(
-        progress.finish,
-        Some(Finish::EndOfText | Finish::StopRule(_) | Finish::TokenLimit)
-    )
+    matches!(progress.finish, Some(Finish::EndOfText | Finish::StopRule(_) | Finish::TokenLimit))
 }

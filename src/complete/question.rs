@@ -60,24 +60,12 @@ impl<'a> Question<'a> {
         let near = Surroundings::at(&document, cursor);
         let extent = extent(&near.right, query.trigger, settings.multi_line)?;
         let state = shared.backend.state();
-        let terms = terms(
-            settings,
-            &rules,
-            &path,
-            document.language(),
-            &state.borrow(),
-        );
+        let terms = terms(settings, &rules, &path, document.language(), &state.borrow());
         let automatic = query.trigger == Trigger::Automatic;
         Ok(Self {
             shared,
             settings,
-            place: Place {
-                id: query.document,
-                document,
-                cursor,
-                near,
-                extent,
-            },
+            place: Place { id: query.document, document, cursor, near, extent },
             terms,
             selected,
             not_before: automatic.then(|| Instant::now() + settings.debounce()),
@@ -117,9 +105,7 @@ impl<'a> Question<'a> {
 
     fn recall(&self) -> Recall {
         let memory = self.shared.documents.get(&self.place.id);
-        memory.map_or(Recall::Nothing, |memory| {
-            memory.recall(&self.place, &self.terms)
-        })
+        memory.map_or(Recall::Nothing, |memory| memory.recall(&self.place, &self.terms))
     }
 
     async fn debounce(&self) {
@@ -135,16 +121,12 @@ impl<'a> Question<'a> {
             request(&self.place, &self.terms, self.settings, &state.borrow())
         };
         let start = || Job::start(backend, request);
-        self.keep(None, || {
-            Remembered::new(&self.place, self.terms.clone(), start())
-        })
+        self.keep(None, || Remembered::new(&self.place, self.terms.clone(), start()))
     }
 
     fn resume(&self, stopped: &Arc<Remembered>) -> Arc<Remembered> {
         let backend = &*self.shared.backend;
-        self.keep(Some(stopped), || {
-            stopped.with_job(stopped.job.resume(backend))
-        })
+        self.keep(Some(stopped), || stopped.with_job(stopped.job.resume(backend)))
     }
 
     /// Remembers what `start` begins, once everything older has been told to stop.
@@ -153,11 +135,7 @@ impl<'a> Question<'a> {
         instead: Option<&Arc<Remembered>>,
         start: impl FnOnce() -> Remembered,
     ) -> Arc<Remembered> {
-        let mut memory = self
-            .shared
-            .documents
-            .entry(self.place.id.clone())
-            .or_default();
+        let mut memory = self.shared.documents.entry(self.place.id.clone()).or_default();
         memory.stop();
         let new = Arc::new(start());
         memory.keep(Arc::clone(&new), instead);
@@ -228,10 +206,7 @@ impl<'a> Question<'a> {
         }
         self.shown = trimmed.insert;
         if let Ok(suggestion) = self.suggestion(job, known) {
-            on_partial(&Suggestion {
-                partial: true,
-                ..suggestion
-            });
+            on_partial(&Suggestion { partial: true, ..suggestion });
         }
     }
 
@@ -270,9 +245,7 @@ fn with_selected(query: &Query) -> Result<(Document, ByteIdx, (Range<ByteIdx>, S
         && cursor <= range.end
         && range.end <= document.line_end(cursor)
         && range.start >= document.line_start(cursor)
-        && [range.start, range.end]
-            .iter()
-            .all(|at| document.char_start(*at) == *at)
+        && [range.start, range.end].iter().all(|at| document.char_start(*at) == *at)
         && !entry.contains(['\n', '\r']);
     if !fits {
         return Err(Reason::Selected);

@@ -34,15 +34,8 @@ pub struct Style {
 impl Style {
     /// The style of the text near the cursor.
     pub fn of(near: &Surroundings) -> Self {
-        let lines = near
-            .above
-            .lines()
-            .chain([near.left.as_str()])
-            .chain(near.below.lines());
-        Self {
-            indentation: Indentation::of(lines),
-            left: near.left.clone(),
-        }
+        let lines = near.above.lines().chain([near.left.as_str()]).chain(near.below.lines());
+        Self { indentation: Indentation::of(lines), left: near.left.clone() }
     }
 
     /// Rewrites decoded text that begins at the cursor.
@@ -91,11 +84,7 @@ impl Indentation {
             let comment = line.trim_start().starts_with('*');
             n_tabs += usize::from(line.starts_with('\t'));
             n_spaces += usize::from(line.starts_with("  ") && !comment);
-            let columns = if comment {
-                last
-            } else {
-                indent(line, TAB_WIDTH)
-            };
+            let columns = if comment { last } else { indent(line, TAB_WIDTH) };
             if (2..=8).contains(&columns.saturating_sub(last)) {
                 *steps.entry(columns - last).or_default() += 1;
             }
@@ -104,12 +93,7 @@ impl Indentation {
         match (n_tabs, n_spaces) {
             (0, 0) => Self::Unknown,
             _ if n_tabs >= n_spaces => Self::Tabs,
-            _ => Self::Spaces(
-                steps
-                    .iter()
-                    .max_by_key(|(_, n)| **n)
-                    .map_or(4, |(step, _)| *step),
-            ),
+            _ => Self::Spaces(steps.iter().max_by_key(|(_, n)| **n).map_or(4, |(step, _)| *step)),
         }
     }
 
@@ -150,24 +134,14 @@ mod tests {
 
     #[test]
     fn spaces_become_tabs_in_a_file_of_tabs() {
-        check(
-            "\ta\n\tb\n",
-            "\tif x {",
-            "\n        y()\n    }",
-            "\n\t\ty()\n\t}",
-        );
+        check("\ta\n\tb\n", "\tif x {", "\n        y()\n    }", "\n\t\ty()\n\t}");
         check("\ta\n\tb\n", "\tif x {", "\n\t\ty()\n\t}", "\n\t\ty()\n\t}");
         check("\ta\n", "", "    b", "\tb");
     }
 
     #[test]
     fn tabs_become_spaces_in_the_width_of_the_file() {
-        check(
-            "a {\n  b {\n    c\n",
-            "  if x {",
-            "\n\t\ty\n\t}",
-            "\n    y\n  }",
-        );
+        check("a {\n  b {\n    c\n", "  if x {", "\n\t\ty\n\t}", "\n    y\n  }");
         check("a:\n    b\n", "    if x:", "\n\t\ty", "\n        y");
     }
 
@@ -186,12 +160,7 @@ mod tests {
     #[test]
     fn a_blank_line_is_filled_where_the_cursor_is() {
         check("def f():\n    x\n", "    ", "\n    y", "y");
-        check(
-            "def f():\n    x\n",
-            "    ",
-            "\n\n        y\n    z",
-            "    y\n    z",
-        );
+        check("def f():\n    x\n", "    ", "\n\n        y\n    z", "    y\n    z");
         check("def f():\n    x\n", "", "    y", "    y");
         check("def f():\n    x\n", "        ", "\n    y", "y");
     }
@@ -199,10 +168,7 @@ mod tests {
     #[test]
     fn the_width_is_the_usual_step() {
         let width = |text: &str| Indentation::of(text.lines());
-        assert_eq!(
-            width("a\n  b\n    c\n  d\n        e\n"),
-            Indentation::Spaces(2)
-        );
+        assert_eq!(width("a\n  b\n    c\n  d\n        e\n"), Indentation::Spaces(2));
         assert_eq!(width("/*\n * a\n * b\n */\n\tx\n"), Indentation::Tabs);
         assert_eq!(width("a\n\nb\n"), Indentation::Unknown);
     }

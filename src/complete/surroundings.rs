@@ -38,9 +38,7 @@ impl Surroundings {
         let end = document.line_end(cursor).max(cursor);
         let above = document.char_start(ByteIdx(start.0.saturating_sub(REACH_BYTES)));
         let right = document.char_start(ByteIdx(cursor.0.saturating_add(LINE_BYTES)));
-        let next = document
-            .n_th_line_start(document.line_of(cursor) + 1)
-            .max(cursor);
+        let next = document.n_th_line_start(document.line_of(cursor) + 1).max(cursor);
         let below = document.char_start(ByteIdx(next.0.saturating_add(REACH_BYTES)));
         Self {
             above: with_newlines(document.slice(above..start)),
@@ -81,10 +79,7 @@ mod tests {
 
     fn at(text: &str) -> Surroundings {
         let cursor = text.find("$0").expect("the text has a cursor");
-        Surroundings::at(
-            &Document::new(&text.replacen("$0", "", 1), 1, "c"),
-            ByteIdx(cursor),
-        )
+        Surroundings::at(&Document::new(&text.replacen("$0", "", 1), 1, "c"), ByteIdx(cursor))
     }
 
     #[test]
@@ -92,10 +87,7 @@ mod tests {
         let near = at("a\r\n  b$0c\r\n\r\nd\r\n");
         assert_eq!((near.above.as_str(), near.from_start), ("a\n", true));
         assert_eq!((near.left.as_str(), near.right.as_str()), ("  b", "c"));
-        assert_eq!(
-            (near.below.as_str(), near.language.as_str()),
-            ("\nd\n", "c")
-        );
+        assert_eq!((near.below.as_str(), near.language.as_str()), ("\nd\n", "c"));
         assert_eq!(near.lines_below().collect::<Vec<_>>(), ["d"]);
     }
 
@@ -103,20 +95,13 @@ mod tests {
     fn the_ends_of_a_document_are_no_trouble() {
         for text in ["$0", "$0a", "a$0", "a\n$0", "$0\n", "a\r$0\nb"] {
             let near = at(text);
-            assert!(
-                !format!("{}{}", near.left, near.right).contains('\n'),
-                "{text:?}"
-            );
+            assert!(!format!("{}{}", near.left, near.right).contains('\n'), "{text:?}");
         }
     }
 
     #[test]
     fn an_over_long_line_keeps_its_indentation_and_its_end() {
-        let near = at(&format!(
-            "    {}🦀$0{}",
-            "é=1;".repeat(9000),
-            "x".repeat(9000)
-        ));
+        let near = at(&format!("    {}🦀$0{}", "é=1;".repeat(9000), "x".repeat(9000)));
         assert!(near.left.starts_with("    ") && near.left.ends_with("é=1;🦀"));
         assert!(near.left.len() <= LINE_BYTES + 4 && near.right.len() == LINE_BYTES);
     }

@@ -93,9 +93,7 @@ pub fn stop_rules(near: &Surroundings, extent: Extent, settings: &Settings) -> S
 
 /// `^\s*[)>}\]"'`]*\s*[:{;,]?\s*$`: what editors close by themselves, and what ends a statement.
 fn is_line_end(right: &str) -> bool {
-    let rest = right
-        .trim()
-        .trim_start_matches([')', '>', '}', ']', '"', '\'', '`']);
+    let rest = right.trim().trim_start_matches([')', '>', '}', ']', '"', '\'', '`']);
     matches!(rest.trim_start(), "" | ":" | "{" | ";" | ",")
 }
 
@@ -112,13 +110,7 @@ mod tests {
         let mut settings = Settings::default();
         change(&mut settings);
         let rules = FileRules::new(&settings);
-        admit(
-            &Document::new("x", 1, "python"),
-            Path::new(path),
-            trigger,
-            &settings,
-            &rules,
-        )
+        admit(&Document::new("x", 1, "python"), Path::new(path), trigger, &settings, &rules)
     }
 
     #[test]
@@ -129,17 +121,11 @@ mod tests {
         let python = |settings: &mut Settings| {
             settings.languages.insert("python".into(), false);
         };
-        assert_eq!(
-            admitted(python, "a.py", Invoked),
-            Err(Reason::Language("python".into()))
-        );
+        assert_eq!(admitted(python, "a.py", Invoked), Err(Reason::Language("python".into())));
         let manual = |settings: &mut Settings| settings.automatic = false;
         assert_eq!(admitted(manual, "a.py", Automatic), Err(Reason::ManualOnly));
         assert_eq!(admitted(manual, "a.py", Invoked), Ok(()));
-        assert_eq!(
-            admitted(|_| (), "/w/.env", Invoked),
-            Err(Reason::Excluded("**/.env".into()))
-        );
+        assert_eq!(admitted(|_| (), "/w/.env", Invoked), Err(Reason::Excluded("**/.env".into())));
     }
 
     #[test]
@@ -147,25 +133,14 @@ mod tests {
         let settings = Settings::default();
         let document = Document::new("a\0b", 1, "");
         let rules = FileRules::new(&settings);
-        let got = admit(
-            &document,
-            Path::new("a"),
-            Trigger::Invoked,
-            &settings,
-            &rules,
-        );
+        let got = admit(&document, Path::new("a"), Trigger::Invoked, &settings, &rules);
         assert_eq!(got, Err(Reason::Binary));
     }
 
     #[test]
     fn text_to_the_right_is_left_alone_unless_asked() {
-        for right in [
-            "", "  ", ")", "\")", "]})", " ) {", "):", ");", "),", "'", ">", ";", " }",
-        ] {
-            assert!(
-                extent(right, Trigger::Automatic, MultiLine::Auto).is_ok(),
-                "{right}"
-            );
+        for right in ["", "  ", ")", "\")", "]})", " ) {", "):", ");", "),", "'", ">", ";", " }"] {
+            assert!(extent(right, Trigger::Automatic, MultiLine::Auto).is_ok(), "{right}");
         }
         for right in ["x", " = 1", ") + 1", "(", ");;", "}, {", "// x"] {
             let automatic = extent(right, Trigger::Automatic, MultiLine::Always);
@@ -196,9 +171,6 @@ mod tests {
         let rules = stop_rules(&near, Extent::Block, &Settings::default());
         assert_eq!((rules.left.as_str(), rules.max_lines), ("  b", 12));
         assert_eq!(rules.lines_below, ["c", "d", "e"]);
-        assert_eq!(
-            stop_rules(&near, Extent::Line, &Settings::default()).max_lines,
-            1
-        );
+        assert_eq!(stop_rules(&near, Extent::Line, &Settings::default()).max_lines, 1);
     }
 }

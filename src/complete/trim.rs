@@ -47,10 +47,7 @@ pub fn trim(text: &str, near: &Surroundings) -> Result<Trimmed, Reason> {
     if kept.trim().is_empty() {
         return Err(Reason::Duplicate);
     }
-    Ok(Trimmed {
-        insert: kept.to_owned(),
-        replace,
-    })
+    Ok(Trimmed { insert: kept.to_owned(), replace })
 }
 
 /// `text` up to the first line that equals the first line below.
@@ -84,17 +81,10 @@ fn without_trivial_line_below<'a>(text: &'a str, near: &Surroundings) -> &'a str
         return text;
     };
     let columns = |line: &str| indent(line, TAB_WIDTH);
-    let whole = if start == 0 {
-        format!("{}{last}", near.left)
-    } else {
-        last.to_owned()
-    };
+    let whole = if start == 0 { format!("{}{last}", near.left) } else { last.to_owned() };
     let is_below = whole.trim() == below.trim() && columns(&whole) == columns(below);
     let n_brackets = brackets(last, &near.language).len();
-    let n_foreign = foreign_closers(text, near)
-        .iter()
-        .filter(|closer| closer.at >= start)
-        .count();
+    let n_foreign = foreign_closers(text, near).iter().filter(|closer| closer.at >= start).count();
     if is_below && is_trivial(below) && n_brackets == n_foreign {
         return text[..start].trim_end();
     }
@@ -109,9 +99,7 @@ fn said_to_the_right(text: &str, near: &Surroundings) -> Option<usize> {
     }
     let foreign = foreign_closers(text, near);
     let first_foreign = foreign.first().map_or(text.len(), |closer| closer.at);
-    let ends = right
-        .char_indices()
-        .map(|(at, character)| at + character.len_utf8());
+    let ends = right.char_indices().map(|(at, character)| at + character.len_utf8());
     ends.rev().find(|&end| {
         let said = &right[..end];
         // A closer further left is replaced, and so must be those behind it.
@@ -156,9 +144,7 @@ fn replaced_to_the_right(text: &str, near: &Surroundings) -> usize {
             quote if is_quote(quote) => {
                 at == 0 && is_open(quote, &near.left) && first_line.contains(quote)
             }
-            closer => foreign
-                .next_if(|bracket| bracket.character == closer)
-                .is_some(),
+            closer => foreign.next_if(|bracket| bracket.character == closer).is_some(),
         };
         if !is_said {
             break;
@@ -175,20 +161,13 @@ fn without_extra_closers<'a>(text: &'a str, replaced: usize, near: &Surroundings
     let n_replaced = brackets(&near.right[..replaced], &near.language).len();
     let missing = missing_closers(replaced, near);
     let mut missing = missing.iter();
-    let extra = foreign
-        .iter()
-        .skip(n_replaced)
-        .find(|closer| match missing.next() {
-            Some(wanted) => *wanted != closer.character,
-            None => near.is_whole() || is_certainly_extra(**closer, text, near),
-        });
+    let extra = foreign.iter().skip(n_replaced).find(|closer| match missing.next() {
+        Some(wanted) => *wanted != closer.character,
+        None => near.is_whole() || is_certainly_extra(**closer, text, near),
+    });
     let Some(extra) = extra else { return text };
     let only_closers = text[extra.at..].chars().all(|c| ")]};, \n\t".contains(c));
-    if only_closers {
-        text[..extra.at].trim_end()
-    } else {
-        text
-    }
+    if only_closers { text[..extra.at].trim_end() } else { text }
 }
 
 /// Whether a closer that seems to lack an opener lacks it beyond what is seen of the document, too:
@@ -214,10 +193,7 @@ fn missing_closers(replaced: usize, near: &Surroundings) -> Vec<char> {
             closed.pop();
         }
     }
-    let wanted = open
-        .iter()
-        .rev()
-        .filter_map(|opener| closer_of(opener.character));
+    let wanted = open.iter().rev().filter_map(|opener| closer_of(opener.character));
     let first = closed.first().map(|first| first.character);
     wanted.take_while(|closer| Some(*closer) != first).collect()
 }
@@ -231,12 +207,10 @@ fn opens_above(near: &Surroundings) -> Vec<Bracket> {
 fn foreign_closers(text: &str, near: &Surroundings) -> Vec<Bracket> {
     // The line's start is read too, as the cursor may stand in a string.
     let line = format!("{}{text}", near.left);
-    let inside = brackets(&line, &near.language)
-        .into_iter()
-        .filter_map(|bracket| {
-            let at = bracket.at.checked_sub(near.left.len())?;
-            Some(Bracket { at, ..bracket })
-        });
+    let inside = brackets(&line, &near.language).into_iter().filter_map(|bracket| {
+        let at = bracket.at.checked_sub(near.left.len())?;
+        Some(Bracket { at, ..bracket })
+    });
     let Unmatched { closers, .. } = unmatched(&inside.collect::<Vec<_>>());
     closers
 }
@@ -333,27 +307,10 @@ mod tests {
 
     #[test]
     fn the_line_below_is_not_said_again() {
-        check(
-            "  $0\n  return x;\n",
-            "y();\n  return x;",
-            "  y();$0\n  return x;\n",
-        );
-        check(
-            "  $0\n\n  return x;\n",
-            "y();\n  return x;\n  z",
-            "  y();$0\n\n  return x;\n",
-        );
-        check_in(
-            "c",
-            "  ret$0\n  return x;\n",
-            "urn x;",
-            Err(Reason::Duplicate),
-        );
-        check(
-            "  $0\n  return x;\n",
-            "return y;",
-            "  return y;$0\n  return x;\n",
-        );
+        check("  $0\n  return x;\n", "y();\n  return x;", "  y();$0\n  return x;\n");
+        check("  $0\n\n  return x;\n", "y();\n  return x;\n  z", "  y();$0\n\n  return x;\n");
+        check_in("c", "  ret$0\n  return x;\n", "urn x;", Err(Reason::Duplicate));
+        check("  $0\n  return x;\n", "return y;", "  return y;$0\n  return x;\n");
     }
 
     #[test]
@@ -361,22 +318,10 @@ mod tests {
         check("if (x) {\n  $0\n}\n", "y();\n}", "if (x) {\n  y();$0\n}\n");
         check("if (x) {$0\n}\n", "\n  y();\n}", "if (x) {\n  y();$0\n}\n");
         let outer = "void f() {\n  if (x) {$0\n}\n";
-        check(
-            outer,
-            "\n    y();\n  }",
-            "void f() {\n  if (x) {\n    y();\n  }$0\n}\n",
-        );
+        check(outer, "\n    y();\n  }", "void f() {\n  if (x) {\n    y();\n  }$0\n}\n");
         let inner = "f() {\n  $0\n}\n";
-        check(
-            inner,
-            "if (x) {\n    y();\n  }",
-            "f() {\n  if (x) {\n    y();\n  }$0\n}\n",
-        );
-        check_py(
-            "if a:\n    $0\nelse:\n    c\n",
-            "b\nelse:",
-            "if a:\n    b$0\nelse:\n    c\n",
-        );
+        check(inner, "if (x) {\n    y();\n  }", "f() {\n  if (x) {\n    y();\n  }$0\n}\n");
+        check_py("if a:\n    $0\nelse:\n    c\n", "b\nelse:", "if a:\n    b$0\nelse:\n    c\n");
     }
 
     #[test]
@@ -414,10 +359,6 @@ mod tests {
     #[test]
     fn several_lines_pass() {
         let body = "\n    a = 1\n    return a";
-        check_py(
-            "def f():$0\n\ng()\n",
-            body,
-            "def f():\n    a = 1\n    return a$0\n\ng()\n",
-        );
+        check_py("def f():$0\n\ng()\n", body, "def f():\n    a = 1\n    return a$0\n\ng()\n");
     }
 }

@@ -13,15 +13,8 @@ const WINDOW_BYTES: usize = 2048;
 const MAX_TYPED_BYTES: usize = 16 * 1024;
 /// Most closers that an editor inserts by itself, or that a suggestion replaces.
 const MAX_CLOSERS: usize = 8;
-const CLOSERS: [(char, char); 7] = [
-    ('(', ')'),
-    ('[', ']'),
-    ('{', '}'),
-    ('<', '>'),
-    ('"', '"'),
-    ('\'', '\''),
-    ('`', '`'),
-];
+const CLOSERS: [(char, char); 7] =
+    [('(', ')'), ('[', ']'), ('{', '}'), ('<', '>'), ('"', '"'), ('\'', '\''), ('`', '`')];
 
 /// Where a suggestion began.
 #[derive(Clone, Debug)]
@@ -93,15 +86,11 @@ impl Anchor {
     ) -> bool {
         let rest = cursor.0 + n_closers;
         let closers = piece(document, cursor.0, rest);
-        let opened = closers
-            .filter(|_| n_closers <= MAX_CLOSERS)
-            .is_some_and(|closers| {
-                closers.chars().all(|character| {
-                    CLOSERS
-                        .iter()
-                        .any(|(open, close)| *close == character && typed.contains(*open))
-                })
-            });
+        let opened = closers.filter(|_| n_closers <= MAX_CLOSERS).is_some_and(|closers| {
+            closers.chars().all(|character| {
+                CLOSERS.iter().any(|(open, close)| *close == character && typed.contains(*open))
+            })
+        });
         opened && piece(document, rest, rest + self.after.len()).as_ref() == Some(&self.after)
     }
 
@@ -118,13 +107,9 @@ impl Anchor {
             return false;
         }
         let (closers, rest) = self.after.split_at(n_closers.min(self.after.len()));
-        let are_closers = closers
-            .chars()
-            .all(|c| CLOSERS.iter().any(|(_, close)| *close == c));
+        let are_closers = closers.chars().all(|c| CLOSERS.iter().any(|(_, close)| *close == c));
         let mut typed_characters = typed.chars();
-        let are_typed = closers
-            .chars()
-            .all(|closer| typed_characters.any(|c| c == closer));
+        let are_typed = closers.chars().all(|closer| typed_characters.any(|c| c == closer));
         are_closers
             && are_typed
             && piece(document, cursor.0, cursor.0 + rest.len()).as_deref() == Some(rest)
@@ -173,24 +158,14 @@ mod tests {
     fn check(before: &str, after: &str, typed: Option<&str>) {
         let at = |text: &str| {
             let cursor = text.find("$0").expect("the text has a cursor");
-            (
-                Document::new(&text.replacen("$0", "", 1), 1, ""),
-                ByteIdx(cursor),
-            )
+            (Document::new(&text.replacen("$0", "", 1), 1, ""), ByteIdx(cursor))
         };
         let (document, cursor) = at(before);
         let anchor = Anchor::new(&document, cursor);
         let (document, cursor) = at(after);
-        assert_eq!(
-            anchor.typed(&document, cursor).as_deref(),
-            typed,
-            "{before:?} {after:?}"
-        );
+        assert_eq!(anchor.typed(&document, cursor).as_deref(), typed, "{before:?} {after:?}");
         let inserted = anchor.inserted(&document).collect::<Vec<_>>();
-        assert!(
-            typed.is_none_or(|typed| inserted.iter().any(|t| t == typed)),
-            "{inserted:?}"
-        );
+        assert!(typed.is_none_or(|typed| inserted.iter().any(|t| t == typed)), "{inserted:?}");
     }
 
     #[test]
@@ -230,11 +205,7 @@ mod tests {
         let long = "x\n".repeat(5000);
         check(&format!("{long}a$0"), &format!("x{long}a$0"), None);
         check(&format!("a$0{long}"), &format!("ab$0{long}x"), None);
-        check(
-            &format!("{long}a$0{long}"),
-            &format!("{long}ab$0{long}"),
-            Some("b"),
-        );
+        check(&format!("{long}a$0{long}"), &format!("{long}ab$0{long}"), Some("b"));
     }
 
     #[test]
@@ -252,17 +223,9 @@ mod tests {
             ("foo ", "foo x", Ahead),
         ];
         for (known, typed, expect) in cases {
-            assert_eq!(
-                agreement(known, typed, Grows::Yes),
-                expect,
-                "{known:?} {typed:?}"
-            );
+            assert_eq!(agreement(known, typed, Grows::Yes), expect, "{known:?} {typed:?}");
             let ended = if expect == Ahead { Differs } else { expect };
-            assert_eq!(
-                agreement(known, typed, Grows::No),
-                ended,
-                "{known:?} {typed:?}"
-            );
+            assert_eq!(agreement(known, typed, Grows::No), ended, "{known:?} {typed:?}");
         }
     }
 }

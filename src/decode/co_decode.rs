@@ -118,10 +118,24 @@ impl<D: Decoder> CoDecoder<'_, D> {
         sequence: &mut Sequence<D::Cache>,
         allowed: Option<&[u32]>,
     ) -> Result<Step, Error> {
-        let chosen = self.choose(sequence, allowed);
+        let step = self.step_unless(sequence, allowed, &|| false)?;
+        Ok(step.expect("a step that nobody interrupts chooses a token"))
+    }
+
+    /// As [`CoDecoder::step`], but asks between its two forwards whether to go on; `None` if not.
+    ///
+    /// # Errors
+    /// As [`CoDecoder::step`].
+    pub fn step_unless(
+        &self,
+        sequence: &mut Sequence<D::Cache>,
+        allowed: Option<&[u32]>,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Step>, Error> {
+        let chosen = self.choose(sequence, allowed, cancelled);
         match &chosen {
-            Ok(step) => sequence.push(step.token),
-            Err(_) => sequence.settle(),
+            Ok(Some(step)) => sequence.push(step.token),
+            Ok(None) | Err(_) => sequence.settle(),
         }
         chosen
     }
@@ -130,37 +144,50 @@ impl<D: Decoder> CoDecoder<'_, D> {
         &self,
         sequence: &mut Sequence<D::Cache>,
         allowed: Option<&[u32]>,
-    ) -> Result<Step, Error> {
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Step>, Error> {
         let position = sequence.len();
         let uniform = |role| self.draws.uniform(position, role);
-        // One of the two may be padded to a wider row; ids that the other does not know cannot come.
-        let vocab = self.base.vocab().min(self.security.vocab());
-        let mut row = |role| -> Result<Vec<f32>, Error> {
-            let (pending, cache) = sequence.feed(role);
-            let mut logits = self.model(role).forward(pending, cache, LogitRows::Last(1))?.data;
-            logits.truncate(vocab);
-            if let Some(allowed) = allowed {
-                restrict(&mut logits, allowed);
-            }
-            Ok(logits)
-        };
-        match self.law.mode {
+        let mut row = |role| self.row(sequence, role, allowed);
+        let step = match self.law.mode {
             Mode::Off => {
                 let logits = row(Role::Base)?;
-                Ok(alone(Role::Base, &self.base_distribution(&logits)?, uniform))
+                alone(Role::Base, &self.base_distribution(&logits)?, uniform)
             }
             Mode::Security => {
                 let logits = row(Role::Security)?;
                 let q = Distribution::warped(&logits, &self.law.security)?;
-                Ok(alone(Role::Security, &q, uniform))
+                alone(Role::Security, &q, uniform)
             }
             Mode::Cosec => {
-                let (base, security) = (row(Role::Base)?, row(Role::Security)?);
+                let security = row(Role::Security)?;
+                if cancelled() {
+                    return Ok(None);
+                }
+                let base = row(Role::Base)?;
                 let p = self.base_distribution(&base)?;
                 let q = Distribution::warped(&security, &self.law.security)?;
-                Ok(co_decode_step(&p, &q, self.law.alpha, uniform))
+                co_decode_step(&p, &q, self.law.alpha, uniform)
             }
+        };
+        Ok(Some(step))
+    }
+
+    /// Feeds what `role` has pending and returns the logits of the next token, `[V]`.
+    fn row(
+        &self,
+        sequence: &mut Sequence<D::Cache>,
+        role: Role,
+        allowed: Option<&[u32]>,
+    ) -> Result<Vec<f32>, Error> {
+        let (pending, cache) = sequence.feed(role);
+        let mut logits = self.model(role).forward(pending, cache, LogitRows::Last(1))?.data;
+        // One of the two may be padded to a wider row; ids that the other does not know cannot come.
+        logits.truncate(self.base.vocab().min(self.security.vocab()));
+        if let Some(allowed) = allowed {
+            restrict(&mut logits, allowed);
         }
+        Ok(logits)
     }
 
     /// `p`: in mode `off` always warped, since nothing is compared there.

@@ -61,7 +61,10 @@ pub fn generate<D: Decoder>(
     limits: Limits,
     guide: &mut dyn Guide,
 ) -> Result<End, Error> {
-    guide.prefilled(pending(decoder, sequence, Role::Base), pending(decoder, sequence, Role::Security));
+    guide.prefilled(
+        pending(decoder, sequence, Role::Base),
+        pending(decoder, sequence, Role::Security),
+    );
     if prefill(decoder, sequence, &|| guide.cancelled())?.is_break() {
         return Ok(End::Cancelled);
     }
@@ -77,7 +80,10 @@ pub fn generate<D: Decoder>(
             return Ok(End::Cancelled);
         }
         let allowed = guide.allowed();
-        let step = decoder.step(sequence, allowed.as_deref())?;
+        let cancelled = || guide.cancelled();
+        let Some(step) = decoder.step_unless(sequence, allowed.as_deref(), &cancelled)? else {
+            return Ok(End::Cancelled);
+        };
         if guide.observe(&step).is_break() {
             break;
         }

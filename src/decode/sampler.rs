@@ -67,9 +67,9 @@ impl<'a> Distribution<'a> {
     /// The probability of `token`; 0 for ids beyond the row.
     pub fn probability(&self, token: u32) -> f64 {
         match &self.probabilities {
-            Probabilities::Plain { logits, log_sum } => logits
-                .get(token as usize)
-                .map_or(0.0, |&logit| (f64::from(logit) - log_sum).exp()),
+            Probabilities::Plain { logits, log_sum } => {
+                logits.get(token as usize).map_or(0.0, |&logit| (f64::from(logit) - log_sum).exp())
+            }
             Probabilities::Nucleus(entries) => {
                 entries.iter().find(|(id, _)| *id == token).map_or(0.0, |&(_, p)| p)
             }
@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn warped_equals_sorting_everything() {
-        let logits: Vec<f32> = (0..500).map(|i| ((i * 7919 % 1000) as f32 - 500.0) / 80.0).collect();
+        let logits: Vec<f32> =
+            (0..500).map(|i| ((i * 7919 % 1000) as f32 - 500.0) / 80.0).collect();
         for s in [
             sampling(1.0, 0.95, 0.0),
             sampling(0.4, 0.95, 0.0),

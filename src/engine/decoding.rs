@@ -21,11 +21,7 @@ use super::{Chunk, Finish, RequestStats, TextChunk, TokenTrace};
 
 /// Serves `job` on `sequence`, which holds whatever an earlier request of the document left. Sends text, but not the
 /// end; returns how it ended and what it took.
-pub fn serve(
-    pair: &Pair,
-    job: &Job,
-    sequence: &mut Sequence<KvCache>,
-) -> (Finish, RequestStats) {
+pub fn serve(pair: &Pair, job: &Job, sequence: &mut Sequence<KvCache>) -> (Finish, RequestStats) {
     let started = Instant::now();
     let mut guide = match RequestGuide::start(pair, job, sequence, started) {
         Ok(guide) => guide,

@@ -17,9 +17,7 @@ use crate::registry::{Progress, Registry};
 use super::pair::{self, Pair};
 use super::queue::{Event, Job, Queue, finish};
 use super::sequences::Sequences;
-use super::{
-    Backend, Decode, DocumentId, Finish, Request, RequestStats, State, Totals, decoding,
-};
+use super::{Backend, Decode, DocumentId, Finish, Request, RequestStats, State, Totals, decoding};
 
 /// Whether caches live from one request to the next. By default, they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,9 +64,8 @@ impl LocalEngine {
             settings: Mutex::new(settings),
         });
         let worker = Worker { registry, shared: shared.clone(), reuse, loaded: None, failed: None };
-        let worker = std::thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn(move || worker.run())?;
+        let worker =
+            std::thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run())?;
         Ok(Self { shared, worker: Some(worker) })
     }
 
@@ -194,7 +191,9 @@ impl Worker {
                 finish(&job.sink, how, stats);
             }
             Err(_panic) => {
-                tracing::error!("the engine panicked while it served a request; its cache is dropped");
+                tracing::error!(
+                    "the engine panicked while it served a request; its cache is dropped"
+                );
                 let reason = "the engine failed on this request".to_owned();
                 finish(&job.sink, Finish::Failed(reason), RequestStats::default());
             }

@@ -61,7 +61,11 @@ pub enum LoadError {
 ///
 /// # Errors
 /// If a file cannot be had, is no usable model, or the two models do not speak the same tokens.
-pub fn load(registry: &Registry, profile: &str, progress: &dyn Progress) -> Result<Pair, LoadError> {
+pub fn load(
+    registry: &Registry,
+    profile: &str,
+    progress: &dyn Progress,
+) -> Result<Pair, LoadError> {
     let profile = registry.profile(profile)?;
     let base_path = registry.ensure(&profile.base, progress)?;
     let security_path = registry.ensure(&profile.security, progress)?;

@@ -81,9 +81,7 @@ fn rope_scale(gguf: &Gguf, family: &Family) -> Result<f32, Error> {
     let key = format!("{}.rope.scaling.type", family.name());
     match gguf.string(&key) {
         Err(_) | Ok("none") => Ok(1.0),
-        Ok("linear") => {
-            Ok(gguf.number(&format!("{}.rope.scaling.factor", family.name()))? as f32)
-        }
+        Ok("linear") => Ok(gguf.number(&format!("{}.rope.scaling.factor", family.name()))? as f32),
         Ok(other) => Err(Error::Unsupported(format!("rope scaling `{other}`"))),
     }
 }

@@ -20,7 +20,9 @@ pub fn check(base: &Gguf, security: &Gguf) -> Result<(), Error> {
     for key in ["tokenizer.ggml.model", "tokenizer.ggml.pre"] {
         let (a, b) = (base.string(key).unwrap_or(""), security.string(key).unwrap_or(""));
         if a != b {
-            return Err(Error::Pair(format!("`{key}` is `{a}` for the base and `{b}` for the security model")));
+            return Err(Error::Pair(format!(
+                "`{key}` is `{a}` for the base and `{b}` for the security model"
+            )));
         }
     }
     Ok(())

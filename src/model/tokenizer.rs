@@ -122,7 +122,8 @@ impl Tokenizer {
     /// that are a beginning of it. Never empty, since every byte is a token.
     pub fn tokens_matching(&self, pending: &[u8]) -> Vec<u32> {
         let from = self.by_bytes.partition_point(|&id| self.bytes(id) < pending);
-        let longer = self.by_bytes[from..].iter().take_while(|&&id| self.bytes(id).starts_with(pending));
+        let longer =
+            self.by_bytes[from..].iter().take_while(|&&id| self.bytes(id).starts_with(pending));
         let shorter = (1..pending.len()).filter_map(|len| self.token_of(&pending[..len]));
         shorter.chain(longer.copied()).collect()
     }

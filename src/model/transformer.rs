@@ -128,7 +128,8 @@ impl Transformer {
         let mut x = weights.embeddings.embedding(&ids)?;
         let mask = causal_mask(tokens.len(), cache.len(), &weights.device)?;
         for (layer_idx, block) in weights.blocks.iter().enumerate() {
-            let layer = Layer { block, layer_idx, adapter: self.adapter.as_deref(), mask: mask.as_ref() };
+            let layer =
+                Layer { block, layer_idx, adapter: self.adapter.as_deref(), mask: mask.as_ref() };
             let attended = self.attend(&layer, &x, cache)?;
             x = (x + attended)?;
             let fed = block.feed_forward(&x, weights.config.norm_eps)?;
@@ -144,7 +145,8 @@ impl Transformer {
         let pos = cache.len();
         let x = rms_norm(x, &block.attention_norm, config.norm_eps)?;
         let heads = |y: Tensor, n: usize| split_heads(&y, n, config.head_dim);
-        let query = heads(block.query.forward(&x, layer.update(Projection::Query))?, config.n_heads)?;
+        let query =
+            heads(block.query.forward(&x, layer.update(Projection::Query))?, config.n_heads)?;
         let key = heads(block.key.forward(&x, layer.update(Projection::Key))?, config.n_kv_heads)?;
         let value =
             heads(block.value.forward(&x, layer.update(Projection::Value))?, config.n_kv_heads)?;

@@ -89,11 +89,7 @@ enum Line {
 impl StopScanner {
     /// A scanner at the cursor.
     pub fn new(rules: StopRules) -> Self {
-        let line = if rules.left.trim().is_empty() {
-            Line::Unjudged
-        } else {
-            Line::Kept
-        };
+        let line = if rules.left.trim().is_empty() { Line::Unjudged } else { Line::Kept };
         Self {
             text: rules.left.clone(),
             scanned: rules.left.len(),
@@ -138,9 +134,7 @@ impl StopScanner {
     pub fn finish(&self) -> usize {
         let mut ended = self.clone();
         ended.push("\n");
-        ended
-            .stop
-            .map_or_else(|| ended.last_text_end(), |stop| stop.keep)
+        ended.stop.map_or_else(|| ended.last_text_end(), |stop| stop.keep)
     }
 
     fn scan(&mut self) {
@@ -319,12 +313,10 @@ impl StopScanner {
 /// Columns of white space at the start of a line.
 pub fn indent(line: &str, tab_width: usize) -> usize {
     let tab_width = tab_width.max(1);
-    line.chars()
-        .take_while(|c| c.is_whitespace())
-        .fold(0, |columns, c| match c {
-            '\t' => (columns / tab_width + 1) * tab_width,
-            _ => columns + 1,
-        })
+    line.chars().take_while(|c| c.is_whitespace()).fold(0, |columns, c| match c {
+        '\t' => (columns / tab_width + 1) * tab_width,
+        _ => columns + 1,
+    })
 }
 
 #[cfg(test)]
@@ -354,40 +346,23 @@ mod tests {
         let stop = scanner.push(&format!("{keep}{rest}"));
         let got = stop.map_or_else(|| scanner.finish(), |stop| stop.keep);
         let text = format!("{keep}{rest}");
-        assert_eq!(
-            (&text[..got], stop.map(|stop| stop.reason)),
-            (keep, reason),
-            "{decoded:?}"
-        );
+        assert_eq!((&text[..got], stop.map(|stop| stop.reason)), (keep, reason), "{decoded:?}");
     }
 
     use StopReason::{BlankLine, BlockEnd, Lines, Repetition};
 
     #[test]
     fn one_line_ends_at_the_first_line_break() {
-        let one = StopRules {
-            max_lines: 1,
-            ..rules("x = ", "")
-        };
+        let one = StopRules { max_lines: 1, ..rules("x = ", "") };
         check_rules(one.clone(), "foo(a)‖\ny", Some(Lines));
         check_rules(one.clone(), "foo(a)‖  ", None);
         check_rules(one, "‖\ny", Some(Lines));
-        check_rules(
-            StopRules {
-                max_lines: 1,
-                ..rules("    ", "")
-            },
-            "‖\n  y",
-            Some(Lines),
-        );
+        check_rules(StopRules { max_lines: 1, ..rules("    ", "") }, "‖\n  y", Some(Lines));
     }
 
     #[test]
     fn lines_are_counted_from_the_first_text() {
-        let two = |left| StopRules {
-            max_lines: 2,
-            ..rules(left, "")
-        };
+        let two = |left| StopRules { max_lines: 2, ..rules(left, "") };
         check_rules(two("x = "), "1\ny = 2‖\nz = 3", Some(Lines));
         check_rules(two("def f():"), "\n    a\n    b‖\n    c", Some(Lines));
     }
@@ -410,11 +385,7 @@ mod tests {
     #[test]
     fn a_body_ends_before_the_next_statement() {
         check("def f():", "\n    return 1‖\ng", Some(BlockEnd));
-        check(
-            "    def f():",
-            "\n        return 1‖\n    def g",
-            Some(BlockEnd),
-        );
+        check("    def f():", "\n        return 1‖\n    def g", Some(BlockEnd));
         check("", "def f():\n    return 1‖\nf()", Some(BlockEnd));
         check("def f(a,", " b):\n    return 1‖\nf()", Some(BlockEnd));
         check("x = foo", "\n    .bar()‖\ny", Some(BlockEnd));
@@ -450,11 +421,7 @@ mod tests {
     #[test]
     fn a_continuation_goes_on() {
         check("if a:", "\n    b\nelse:\n    c‖\nd()", Some(BlockEnd));
-        check(
-            "if (a) {",
-            "\n    b;\n} else {\n    c;\n}‖\nd",
-            Some(BlockEnd),
-        );
+        check("if (a) {", "\n    b;\n} else {\n    c;\n}‖\nd", Some(BlockEnd));
         check("try:", "\n    b\nexcept E:\n    c\nfinally:\n    d‖", None);
         check("int f()", "\n{\n    x();\n}‖\ny", Some(BlockEnd));
     }
@@ -477,11 +444,7 @@ mod tests {
 
     #[test]
     fn a_trivial_line_below_does_not_end() {
-        check_rules(
-            rules("    if a {", "    }\n"),
-            "\n        b\n    }‖\n",
-            Some(BlockEnd),
-        );
+        check_rules(rules("    if a {", "    }\n"), "\n        b\n    }‖\n", Some(BlockEnd));
         check_rules(rules("    ", "else:\n"), "x\n    y‖\n", None);
     }
 
@@ -503,15 +466,7 @@ mod tests {
     fn what_may_be_cut_is_not_stable() {
         let mut scanner = StopScanner::new(rules("if a:", "return x\n"));
         let mut shown = Vec::new();
-        for piece in [
-            "\n    b",
-            "c\n",
-            "el",
-            "se:\n   ",
-            " d\n    d",
-            " = 1\n",
-            "retur",
-        ] {
+        for piece in ["\n    b", "c\n", "el", "se:\n   ", " d\n    d", " = 1\n", "retur"] {
             scanner.push(piece);
             shown.push(scanner.stable());
         }
@@ -558,10 +513,8 @@ mod tests {
             "\tretu",
         ]);
         let below = prop::sample::select(vec!["", "return x", "}", "a = 1\nb", "else:"]);
-        (left, below, 1..6_usize).prop_map(|(left, below, max_lines)| StopRules {
-            max_lines,
-            ..rules(left, below)
-        })
+        (left, below, 1..6_usize)
+            .prop_map(|(left, below, max_lines)| StopRules { max_lines, ..rules(left, below) })
     }
 
     proptest! {

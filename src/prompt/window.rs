@@ -58,11 +58,7 @@ fn above_start(document: &Document, line_start: ByteIdx, budget: usize) -> ByteI
     };
     let line_idx = document.line_of(ByteIdx(step_start));
     let line = document.n_th_line_start(line_idx);
-    if line.0 == step_start {
-        line
-    } else {
-        document.n_th_line_start(line_idx + 1).min(line_start)
-    }
+    if line.0 == step_start { line } else { document.n_th_line_start(line_idx + 1).min(line_start) }
 }
 
 /// Start of what is kept of the cursor's line: all of it, or its tail where it is longer than the budget.
@@ -82,11 +78,7 @@ fn suffix_end(document: &Document, cursor: ByteIdx, budget: usize) -> ByteIdx {
     }
     let far = document.char_start(far);
     let line_start = document.line_start(far);
-    if line_start > cursor {
-        line_start
-    } else {
-        far.max(cursor)
-    }
+    if line_start > cursor { line_start } else { far.max(cursor) }
 }
 
 /// The multiple of the step at which the last `budget` bytes or less of `len` begin; `None` if all fit.
@@ -103,47 +95,30 @@ mod tests {
     use super::*;
     use crate::text::{Edit, Encoding};
 
-    const BUDGET: WindowBudget = WindowBudget {
-        prefix_bytes: 400,
-        suffix_bytes: 100,
-    };
+    const BUDGET: WindowBudget = WindowBudget { prefix_bytes: 400, suffix_bytes: 100 };
 
     /// A document and the place of `$0` in it.
     fn at(text: &str) -> (Document, ByteIdx) {
         let cursor = text.find("$0").expect("the text has a cursor");
-        (
-            Document::new(&text.replacen("$0", "", 1), 1, "python"),
-            ByteIdx(cursor),
-        )
+        (Document::new(&text.replacen("$0", "", 1), 1, "python"), ByteIdx(cursor))
     }
 
     fn check(text: &str, above: &str, left: &str, suffix: &str) {
         let (document, cursor) = at(text);
         let prompt = prompt_at(&document, cursor, BUDGET);
-        let got = (
-            prompt.above.as_str(),
-            prompt.left.as_str(),
-            prompt.suffix.as_str(),
-        );
+        let got = (prompt.above.as_str(), prompt.left.as_str(), prompt.suffix.as_str());
         assert_eq!(got, (above, left, suffix));
     }
 
     fn insert(document: &mut Document, cursor: &mut ByteIdx, text: &str) {
         let place = document.position_of(*cursor, Encoding::Utf8);
-        let edit = Edit {
-            range: Some(place..place),
-            text: text.to_owned(),
-        };
-        document
-            .apply(document.version() + 1, &[edit], Encoding::Utf8)
-            .unwrap();
+        let edit = Edit { range: Some(place..place), text: text.to_owned() };
+        document.apply(document.version() + 1, &[edit], Encoding::Utf8).unwrap();
         cursor.0 += text.len();
     }
 
     fn many_lines(n_lines: usize) -> String {
-        (0..n_lines)
-            .map(|line| format!("line_{line} = {line}é\n"))
-            .collect()
+        (0..n_lines).map(|line| format!("line_{line} = {line}é\n")).collect()
     }
 
     #[test]
@@ -167,18 +142,10 @@ mod tests {
         let (document, cursor) = at(&text);
         let prompt = prompt_at(&document, cursor, BUDGET);
         assert!(prompt.above.starts_with("line_") && prompt.above.ends_with("89é\n"));
-        assert!(
-            (300..=400).contains(&prompt.above.len()),
-            "{}",
-            prompt.above.len()
-        );
+        assert!((300..=400).contains(&prompt.above.len()), "{}", prompt.above.len());
         assert_eq!(prompt.left, "    x = ");
         assert!(prompt.suffix.starts_with("\nline_0 ") && prompt.suffix.ends_with("é\n"));
-        assert!(
-            (80..=100).contains(&prompt.suffix.len()),
-            "{}",
-            prompt.suffix.len()
-        );
+        assert!((80..=100).contains(&prompt.suffix.len()), "{}", prompt.suffix.len());
     }
 
     #[test]
@@ -190,10 +157,7 @@ mod tests {
             insert(&mut document, &mut cursor, &letter.to_string());
             typed.push(letter);
             let prompt = prompt_at(&document, cursor, BUDGET);
-            assert_eq!(
-                (&prompt.above, &prompt.suffix),
-                (&first.above, &first.suffix)
-            );
+            assert_eq!((&prompt.above, &prompt.suffix), (&first.above, &first.suffix));
             assert_eq!(prompt.left, typed);
         }
     }
@@ -226,36 +190,21 @@ mod tests {
         for _ in 0..250 {
             insert(&mut document, &mut cursor, "é");
             let prompt = prompt_at(&document, cursor, BUDGET);
-            assert!(
-                (280..=404).contains(&prompt.left.len()),
-                "{}",
-                prompt.left.len()
-            );
-            assert!(
-                (95..=100).contains(&prompt.suffix.len()),
-                "{}",
-                prompt.suffix.len()
-            );
+            assert!((280..=404).contains(&prompt.left.len()), "{}", prompt.left.len());
+            assert!((95..=100).contains(&prompt.suffix.len()), "{}", prompt.suffix.len());
             assert_eq!(prompt.above, "x\n");
             moves += usize::from(!prompt.left.starts_with(&last));
             last = prompt.left;
         }
         // 500 bytes in steps of 100.
         assert!((4..=6).contains(&moves), "{moves}");
-        assert!(
-            started.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            started.elapsed()
-        );
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
     }
 
     #[test]
     fn a_budget_of_nothing_leaves_nothing() {
         let (document, cursor) = at("a\nbc$0d\ne");
-        let budget = WindowBudget {
-            prefix_bytes: 0,
-            suffix_bytes: 0,
-        };
+        let budget = WindowBudget { prefix_bytes: 0, suffix_bytes: 0 };
         assert_eq!(prompt_at(&document, cursor, budget), Prompt::default());
     }
 }

@@ -65,10 +65,7 @@ pub(super) fn fetch(job: &Job<'_>, means: &Means) -> Result<PathBuf, Error> {
             Err(error) => job.give_up(source.to_string(), error, &mut attempts)?,
         }
     }
-    Err(Error::Unavailable {
-        name: job.artifact.name.to_owned(),
-        attempts,
-    })
+    Err(Error::Unavailable { name: job.artifact.name.to_owned(), attempts })
 }
 
 /// Asks one source; the file that comes back is verified and in its place.
@@ -78,11 +75,8 @@ fn from_source(source: &Source, job: &Job<'_>, means: &Means) -> Result<PathBuf,
     match ask(source, job, means)? {
         Found::Elsewhere(path) => job.verify(&path, &from).map(|()| path),
         Found::Fetched { path, parts } => {
-            job.check(&path, &from)
-                .inspect_err(|error| job.drop_if_wrong(&parts, error))?;
-            job.store
-                .install(&job.artifact, &path)
-                .map_err(|cause| job.io_error(&path, cause))
+            job.check(&path, &from).inspect_err(|error| job.drop_if_wrong(&parts, error))?;
+            job.store.install(&job.artifact, &path).map_err(|cause| job.io_error(&path, cause))
         }
     }
 }
@@ -122,12 +116,7 @@ impl<'a> Job<'a> {
         store: &'a Store,
         progress: &'a dyn Progress,
     ) -> Self {
-        Self {
-            artifact,
-            store,
-            progress,
-            told_bytes: Cell::new(0),
-        }
+        Self { artifact, store, progress, told_bytes: Cell::new(0) }
     }
 
     /// Waits for the file's lock, and says so.
@@ -142,9 +131,8 @@ impl<'a> Job<'a> {
             }
             if !told {
                 let name = self.artifact.name;
-                self.progress.note(&format!(
-                    "another process is busy with `{name}`; waiting for it"
-                ));
+                self.progress
+                    .note(&format!("another process is busy with `{name}`; waiting for it"));
                 told = true;
             }
             self.check_cancelled()?;
@@ -155,9 +143,7 @@ impl<'a> Job<'a> {
     /// Checks the sha256 of a file in its final place and remembers that it is right.
     pub(super) fn verify(&self, path: &Path, from: &str) -> Result<(), Error> {
         self.check(path, from)?;
-        self.store
-            .mark(&self.artifact, path)
-            .map_err(|cause| self.io_error(path, cause))
+        self.store.mark(&self.artifact, path).map_err(|cause| self.io_error(path, cause))
     }
 
     /// Where this file's parts are.
@@ -169,10 +155,8 @@ impl<'a> Job<'a> {
     /// back because of that.
     pub(super) fn advance(&self, done_bytes: u64) {
         let total = self.artifact.size_bytes;
-        self.told_bytes
-            .set(done_bytes.min(total).max(self.told_bytes.get()));
-        self.progress
-            .advance(self.artifact.name, self.told_bytes.get(), total);
+        self.told_bytes.set(done_bytes.min(total).max(self.told_bytes.get()));
+        self.progress.advance(self.artifact.name, self.told_bytes.get(), total);
     }
 
     /// # Errors
@@ -196,10 +180,7 @@ impl<'a> Job<'a> {
     pub(super) fn io_error(&self, path: &Path, cause: io::Error) -> Error {
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => self.disk_full(),
-            _ => Error::Io {
-                path: path.to_owned(),
-                cause,
-            },
+            _ => Error::Io { path: path.to_owned(), cause },
         }
     }
 
@@ -239,21 +220,15 @@ impl<'a> Job<'a> {
     fn check(&self, path: &Path, from: &str) -> Result<(), Error> {
         let io_error = |cause| self.io_error(path, cause);
         let mut file = File::open(path).map_err(io_error)?;
-        self.progress
-            .note(&format!("checking the sha256 of `{}`", self.artifact.name));
+        self.progress.note(&format!("checking the sha256 of `{}`", self.artifact.name));
         let mut hasher = Sha256::new();
-        self.copy(&mut file, &mut hasher, |_| ())?
-            .map_err(io_error)?;
+        self.copy(&mut file, &mut hasher, |_| ())?.map_err(io_error)?;
         let got = format!("{:x}", hasher.finalize());
         if got == self.artifact.sha256.as_str() {
             return Ok(());
         }
         let expected = self.artifact.sha256.to_string();
-        Err(Error::Checksum {
-            from: from.to_owned(),
-            expected,
-            got,
-        })
+        Err(Error::Checksum { from: from.to_owned(), expected, got })
     }
 
     /// Parts that add up to the wrong file would do so at every further pull.

@@ -23,10 +23,8 @@ use super::manifest::HubSource;
 use super::store;
 
 /// A firewall that swallows packets must not hold up the next source.
-const PATIENCE: Patience = Patience {
-    first_byte: Duration::from_secs(10),
-    stall: Duration::from_secs(30),
-};
+const PATIENCE: Patience =
+    Patience { first_byte: Duration::from_secs(10), stall: Duration::from_secs(30) };
 
 /// Tries in all; a further one only follows a try that brought bytes.
 const TRIES: usize = 3;
@@ -101,9 +99,7 @@ impl Hub {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.clone());
         }
-        let api = builder
-            .build()
-            .map_err(|error| Error::Source(error.to_string()))?;
+        let api = builder.build().map_err(|error| Error::Source(error.to_string()))?;
         Ok(api.repo(repo(source)))
     }
 }
@@ -129,28 +125,19 @@ pub(super) fn fetch(
         if !moved || tries == TRIES || !matches!(error, Error::Source(_)) {
             return Err(error);
         }
-        job.progress
-            .note(&format!("{error}; going on from what is here"));
+        job.progress.note(&format!("{error}; going on from what is here"));
         tries += 1;
     }
 }
 
 fn repo(source: &HubSource) -> Repo {
-    Repo::with_revision(
-        source.repository.clone(),
-        RepoType::Model,
-        source.revision.clone(),
-    )
+    Repo::with_revision(source.repository.clone(), RepoType::Model, source.revision.clone())
 }
 
 fn start(repo: ApiRepo, file: String) -> Watch {
     let (sender, events) = mpsc::channel();
     let abandoned = Arc::new(AtomicBool::new(false));
-    let meter = Meter {
-        events: sender.clone(),
-        abandoned: Arc::clone(&abandoned),
-        done_bytes: 0,
-    };
+    let meter = Meter { events: sender.clone(), abandoned: Arc::clone(&abandoned), done_bytes: 0 };
     thread::spawn(move || {
         let result = repo.download_with_progress(&file, meter);
         // Nobody listening means that the watch was dropped, which is how a try is given up.
@@ -177,9 +164,7 @@ impl Watch {
                     return Err(Error::Source(format!("no answer for {silence:?}")));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err(Error::Source(
-                        "the download ended without a word".to_owned(),
-                    ));
+                    return Err(Error::Source("the download ended without a word".to_owned()));
                 }
             }
         }
@@ -227,19 +212,10 @@ fn drop_overlong_parts(parts: &Path, size_bytes: u64) {
     let Ok(repos) = fs::read_dir(parts) else {
         return;
     };
-    let blobs = repos
-        .flatten()
-        .flat_map(|repo| fs::read_dir(repo.path().join("blobs")));
+    let blobs = repos.flatten().flat_map(|repo| fs::read_dir(repo.path().join("blobs")));
     for blob in blobs.flatten().flatten() {
-        let overlong = blob
-            .metadata()
-            .is_ok_and(|metadata| metadata.len() >= size_bytes);
-        if overlong
-            && blob
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "part")
-        {
+        let overlong = blob.metadata().is_ok_and(|metadata| metadata.len() >= size_bytes);
+        if overlong && blob.path().extension().is_some_and(|extension| extension == "part") {
             // If it stays, the next lines report what the server says about it.
             let _ = fs::remove_file(blob.path());
         }
@@ -261,24 +237,16 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let mut hub = Hub::new(
-            Some(format!("http://{address}")),
-            Some(directory.path().into()),
-        );
+        let mut hub = Hub::new(Some(format!("http://{address}")), Some(directory.path().into()));
         hub.patience.first_byte = Duration::from_millis(20);
 
         let manifest = Manifest::load(None).unwrap();
         let model = manifest.models.values().next().unwrap();
         let store = Store::new(Some(directory.path().join("store"))).unwrap();
         let job = Job::new(model.artifact(), &store, &Silent);
-        let source = HubSource {
-            repository: "toys/toy".into(),
-            revision: "abc".into(),
-            file: "toy".into(),
-        };
-        let error = fetch(&hub, &source, &job.parts(), &job)
-            .unwrap_err()
-            .to_string();
+        let source =
+            HubSource { repository: "toys/toy".into(), revision: "abc".into(), file: "toy".into() };
+        let error = fetch(&hub, &source, &job.parts(), &job).unwrap_err().to_string();
         assert_eq!(error, "no answer for 20ms");
     }
 }

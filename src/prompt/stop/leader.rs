@@ -42,10 +42,7 @@ impl Leader {
         } else {
             [&CLOSING_SYMBOLS[..], &CONTINUING_SYMBOLS]
         };
-        let may_become = table
-            .concat()
-            .iter()
-            .any(|listed| listed.starts_with(content));
+        let may_become = table.concat().iter().any(|listed| listed.starts_with(content));
         (!may_become).then_some(Self::Other)
     }
 
