@@ -83,6 +83,29 @@ async fn positions_that_do_not_exist_are_moved() {
 }
 
 #[tokio::test]
+async fn an_empty_file_is_a_place_to_begin() {
+    let (mut server, mut script) = TestServer::start("").await;
+    let id = server.request(INLINE, at(0, 0)).await;
+    assert_eq!(script.say("import os").await.prompt.left, "");
+    assert_eq!(server.result(id).await["items"][0]["insertText"], "import os");
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn line_ends_are_newlines_whatever_the_file_has() {
+    let (mut server, mut script) = TestServer::start("def f(x):\r\n    \r\ny = 1\r\n").await;
+    let id = server.request(INLINE, at(1, 4)).await;
+    let request = script.say("if x:\n        return 1").await;
+    assert_eq!(request.prompt.above, "def f(x):\n");
+    assert_eq!(request.prompt.suffix, "\ny = 1\n");
+    let item = server.result(id).await["items"][0].take();
+    assert_eq!(item["insertText"], "if x:\n        return 1");
+    let place = json!({ "line": 1, "character": 4 });
+    assert_eq!(item["range"], json!({ "start": place, "end": place }));
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn silence_is_an_empty_list_and_has_a_reason() {
     let (mut server, mut script) = TestServer::start("x = ").await;
     let reasons = [

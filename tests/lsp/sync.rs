@@ -102,3 +102,24 @@ async fn saving_and_folders_are_taken_note_of() {
     server.status().await;
     server.finish().await;
 }
+
+#[tokio::test]
+async fn a_file_of_five_megabytes_is_followed_and_answered_at_once() {
+    let line = "value = compute(41) + 1  # 𝒳\r\n";
+    let (mut server, mut script) = TestServer::start(&line.repeat(5_000_000 / line.len())).await;
+    server.status().await;
+    let started = std::time::Instant::now();
+    for version in 2..200 {
+        server.send(&[edit(version, 100_000, 0..0, "x")]).await;
+    }
+    let id = server.request(INLINE, at(100_000, 9999)).await;
+    let run = script.run().await;
+    assert!(run.request.prompt.left.starts_with("xxx"));
+    assert!(run.before_cursor().len() < 50_000);
+    run.done(cosec_ls::engine::Finish::EndOfText);
+    server.result(id).await;
+    // Far more than it takes, for slow machines; a copy of the text per edit takes longer.
+    let elapsed = started.elapsed();
+    assert!(elapsed < std::time::Duration::from_secs(5), "{elapsed:?}");
+    server.finish().await;
+}
