@@ -1,6 +1,6 @@
 //! A typing replay through the language server: what does a keystroke cost?
 //!
-//! `cargo bench --bench keystroke -- FILE LINE [--keys 30] [--no-reuse] [--options JSON]`: takes the characters of the
+//! `cargo bench --bench keystroke -- FILE LINE [--keys 30] [--text TEXT] [--no-reuse] [--options JSON]`: takes the characters of the
 //! line out of the file, opens it in a server with the real pair, types them again one by one, and asks for a
 //! completion after each. Prints a row per keystroke and the medians.
 
@@ -28,6 +28,9 @@ struct Args {
     /// Characters to type
     #[arg(long, default_value_t = 30)]
     keys: usize,
+    /// What to type instead of the line's own text, for instance something that no model expects
+    #[arg(long)]
+    text: Option<String>,
     /// Forget the caches after every request
     #[arg(long)]
     no_reuse: bool,
@@ -48,7 +51,10 @@ fn main() -> Result<()> {
 
 async fn replay(args: &Args) -> Result<()> {
     let text = std::fs::read_to_string(&args.file).context(args.file.clone())?;
-    let (text, typed, indent) = without_line(&text, args.line, args.keys)?;
+    let (text, mut typed, indent) = without_line(&text, args.line, args.keys)?;
+    if let Some(other) = &args.text {
+        typed = other.chars().take(args.keys).collect();
+    }
     let reuse = if args.no_reuse { Reuse::Discard } else { Reuse::Keep };
     let engine = start_engine(reuse).await?;
     let (client_out, server_in) = tokio::io::duplex(1 << 22);

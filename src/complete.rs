@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dashmap::DashMap;
 
@@ -48,6 +49,9 @@ pub struct Query {
     pub trigger: Trigger,
     /// The entry selected in the editor's popup menu: what it would replace, and by what. A suggestion must extend it.
     pub selected: Option<(Range<ByteIdx>, String)>,
+    /// When to answer with the whole lines that are there, while the rest is still being decoded and waits for the next
+    /// question; `None` to wait for all of it. For editors that cannot show partial results.
+    pub early_after: Option<Duration>,
 }
 
 /// Why the editor asks.

@@ -143,6 +143,9 @@ pub struct Settings {
     pub max_tokens: usize,
     /// Time for one completion in ms; what is finished by then is returned. By default, 10,000.
     pub time_budget_ms: u64,
+    /// Time in ms after which an editor that cannot show partial results is answered with the whole lines that are
+    /// there; the rest is decoded meanwhile and comes with the next question. 0 waits for all of it. By default, 1,500.
+    pub early_answer_ms: u64,
     /// Quiet time in ms before an automatic request reaches the models. By default, 75.
     pub debounce_ms: u64,
     /// Most tokens of the prompt before the cursor's line. By default, 1,024.
@@ -198,6 +201,7 @@ impl Default for Settings {
             max_lines: 12,
             max_tokens: 96,
             time_budget_ms: 10_000,
+            early_answer_ms: 1_500,
             debounce_ms: 75,
             prefix_tokens: 1024,
             suffix_tokens: 256,
@@ -212,6 +216,11 @@ impl Settings {
     /// Time for one completion.
     pub fn time_budget(&self) -> Duration {
         Duration::from_millis(self.time_budget_ms)
+    }
+
+    /// Time after which whole lines are answered early; `None` waits for all of them.
+    pub fn early_answer(&self) -> Option<Duration> {
+        (self.early_answer_ms > 0).then(|| Duration::from_millis(self.early_answer_ms))
     }
 
     /// Quiet time before an automatic request reaches the models.

@@ -190,6 +190,41 @@ async fn what_a_run_releases_only_because_it_ends_is_not_counted_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whole_lines_are_answered_early_and_the_rest_comes_after_they_are_accepted() {
+    let mut bench = bench();
+    let early_after = Some(Duration::from_secs(1));
+    let first = bench.ask(Query { early_after, ..query("$0\n") }).await;
+    let mut run = bench.run().await;
+    run.say("a();\nb(");
+    settle().await;
+    assert!(!first.is_answered(), "there is time left");
+    advance(Duration::from_millis(1001)).await;
+    let Answer::Suggestion(suggestion) = first.answer().await else { panic!("lines are there") };
+    assert_eq!((suggestion.insert.as_str(), suggestion.partial), ("a();", true));
+    run.say(");");
+    settle().await;
+    let second = bench.ask_at("a();$0\n").await;
+    bench.no_run();
+    run.end(Finish::EndOfText);
+    assert_eq!(second.insert().await, "\nb();", "the run went on, nobody asked the models again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_answer_waits_for_the_first_whole_line() {
+    let mut bench = bench();
+    let early_after = Some(Duration::from_secs(1));
+    let first = bench.ask(Query { early_after, ..query("$0\n") }).await;
+    let mut run = bench.run().await;
+    run.say("a(");
+    advance(Duration::from_secs(5)).await;
+    settle().await;
+    assert!(!first.is_answered(), "half a line is no answer");
+    run.say(");\n");
+    run.say("b");
+    assert_eq!(first.insert().await, "a();");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_newer_question_ends_the_older_at_once() {
     let mut bench = bench();
     let first = bench.ask_at("x = $0\n").await;

@@ -34,6 +34,17 @@ fn oracle_row(path: &Path, architecture: &str, tokens: &[u32]) -> Vec<f32> {
     logits.unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
+/// KL(softmax(a) ‖ softmax(b)), in nats.
+fn kl_divergence(a: &[f32], b: &[f32]) -> f64 {
+    let log_softmax = |row: &[f32]| -> Vec<f64> {
+        let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|&l| f64::from(l - max).exp()).sum();
+        row.iter().map(|&l| f64::from(l - max) - sum.ln()).collect()
+    };
+    let (a, b) = (log_softmax(a), log_softmax(b));
+    a.iter().zip(&b).map(|(a, b)| a.exp() * (a - b)).sum()
+}
+
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
@@ -129,11 +140,15 @@ fn the_real_models_agree_with_candle_transformers() {
         let argmax = |row: &[f32]| {
             row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(id, _)| id)
         };
+        let divergence = kl_divergence(&theirs, ours.last());
         println!(
-            "{name}: largest difference of a logit {difference} after {} tokens",
+            "{name}: after {} tokens, largest difference of a logit {difference}, KL {divergence:e} nats",
             tokens.len()
         );
         assert_eq!(argmax(ours.last()), argmax(&theirs));
-        assert!(difference < 0.5, "{name}: {difference}");
+        // Both quantize activations to 8 bits, but not in the same groups, so logits differ by rounding that 24 or 28
+        // layers amplify. The distributions must be the same for all that matters; the dense tiny models above show
+        // that the computation itself is.
+        assert!(divergence < 0.01, "{name}: {divergence}");
     }
 }

@@ -74,6 +74,7 @@ impl Session {
             cursor: ByteIdx(place.cursor),
             trigger: Trigger::Invoked,
             selected: None,
+            early_after: None,
         };
         let answer =
             self.runtime.block_on(self.completer.complete(query, &self.settings, &mut on_partial));

@@ -54,7 +54,17 @@ pub enum JobState {
 
 /// Somebody waits for a job; dropping the last of them cancels it.
 #[derive(Debug)]
-pub struct Waiting(Arc<Job>);
+pub struct Waiting {
+    job: Arc<Job>,
+    on_drop: OnDrop,
+}
+
+/// What becomes of a job that nobody waits for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnDrop {
+    Cancel,
+    GoOn,
+}
 
 impl Job {
     /// Gives the request to the backend.
@@ -115,14 +125,22 @@ impl Job {
     /// Counts somebody who wants the job to go on.
     pub fn wait(self: &Arc<Self>) -> Waiting {
         self.n_waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(Arc::clone(self))
+        Waiting { job: Arc::clone(self), on_drop: OnDrop::Cancel }
+    }
+}
+
+impl Waiting {
+    /// Stops waiting, but lets the job go on: for the next question, or until an edit disagrees with it.
+    pub fn leave(mut self) {
+        self.on_drop = OnDrop::GoOn;
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.0.n_waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.cancel();
+        let last = self.job.n_waiting.fetch_sub(1, Ordering::Relaxed) == 1;
+        if last && self.on_drop == OnDrop::Cancel {
+            self.job.cancel();
         }
     }
 }

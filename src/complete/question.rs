@@ -26,6 +26,8 @@ pub(super) struct Question<'a> {
     place: Place,
     terms: Terms,
     selected: Selected,
+    /// When whole lines are answered although more is to come.
+    early_at: Option<Instant>,
     /// When an automatic question may go to the models.
     not_before: Option<Instant>,
     /// The answer's id, once there is something to show.
@@ -68,13 +70,15 @@ impl<'a> Question<'a> {
         let state = shared.backend.state();
         let terms = terms(settings, &rules, &path, document.language(), &state.borrow());
         let automatic = query.trigger == Trigger::Automatic;
+        let now = Instant::now();
         Ok(Self {
             shared,
             settings,
             place: Place { id: query.document, document, cursor, near, extent },
             terms,
             selected,
-            not_before: automatic.then(|| Instant::now() + settings.debounce()),
+            early_at: query.early_after.map(|patience| now + patience),
+            not_before: automatic.then(|| now + settings.debounce()),
             id: None,
             shown: String::new(),
         })
@@ -155,7 +159,7 @@ impl<'a> Question<'a> {
         typed: &str,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Option<Answer> {
-        let _waiting = remembered.job.wait();
+        let waiting = remembered.job.wait();
         let mut progress = remembered.job.watch();
         loop {
             let look = {
@@ -166,12 +170,42 @@ impl<'a> Question<'a> {
                 Look::Done(answer) => return Some(answer),
                 Look::Over => return None,
                 Look::More(None) => (),
-                Look::More(Some(known)) => self.show(&remembered.job, &known, on_partial),
+                Look::More(Some(known)) => {
+                    self.show(&remembered.job, &known, on_partial);
+                    if let Some(answer) = self.early(&remembered.job, &known) {
+                        waiting.leave();
+                        return Some(answer);
+                    }
+                }
             }
-            if progress.changed().await.is_err() {
-                return Some(Answer::Superseded);
+            tokio::select! {
+                changed = progress.changed() => if changed.is_err() {
+                    return Some(Answer::Superseded);
+                },
+                () = self.until_early() => {}
             }
         }
+    }
+
+    /// Waits for the time of an early answer; for ever once it has come, since then every look counts.
+    async fn until_early(&self) {
+        match self.early_at {
+            Some(at) if at > Instant::now() => sleep_until(at).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// The whole lines of `known`, if there are any and it is time.
+    fn early(&mut self, job: &Arc<Job>, known: &str) -> Option<Answer> {
+        if self.early_at.is_none_or(|at| Instant::now() < at) {
+            return None;
+        }
+        let (lines, _) = known.rsplit_once('\n')?;
+        if lines.trim().is_empty() {
+            return None;
+        }
+        let suggestion = self.suggestion(job, lines).ok()?;
+        Some(Answer::Suggestion(Suggestion { partial: true, ..suggestion }))
     }
 
     fn look(&mut self, remembered: &Remembered, progress: &Progress, typed: &str) -> Look {

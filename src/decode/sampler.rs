@@ -59,7 +59,7 @@ impl<'a> Distribution<'a> {
 
     fn plain(logits: &'a [f32]) -> Result<Self, Error> {
         let max = finite_max(logits)?;
-        let sum: f64 = logits.iter().map(|&l| f64::from(l - max).exp()).sum();
+        let sum: f64 = logits.iter().map(|&l| weight_of(f64::from(l - max))).sum();
         let probabilities = Probabilities::Plain { logits, log_sum: f64::from(max) + sum.ln() };
         Ok(Self { probabilities, draw: Draw::Sample })
     }
@@ -88,6 +88,12 @@ impl<'a> Distribution<'a> {
             (Probabilities::Nucleus(entries), _) => pick(entries.iter().copied(), uniform),
         }
     }
+}
+
+/// `exp(x)` for `x ≤ 0`, but 0 below −50, where 10⁵ such weights vanish beside the largest one's 1 in an f64. It saves
+/// most of the exponentials of a row.
+fn weight_of(x: f64) -> f64 {
+    if x < -50.0 { 0.0 } else { x.exp() }
 }
 
 /// The first token at which the running sum of probabilities exceeds `uniform`; the last possible one if rounding keeps
@@ -123,7 +129,7 @@ fn most_likely(logits: &[f32]) -> u32 {
 fn nucleus(logits: &[f32], sampling: &Sampling) -> Result<Vec<(u32, f64)>, Error> {
     let max = finite_max(logits)?;
     let temperature = f64::from(sampling.temperature);
-    let weight = |logit: f32| (f64::from(logit - max) / temperature).exp();
+    let weight = |logit: f32| weight_of(f64::from(logit - max) / temperature);
     let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
     let wanted = f64::from(sampling.top_p.min(1.0)) * total;
     // Candidates above a floor that is lowered until they reach the wanted mass: sorting a handful instead of V.

@@ -77,6 +77,8 @@ pub fn load(
     let base_entry = registry.model(&profile.base)?;
     let files = open_both(profile, &base_path, &security_path)?;
     let loaded = load_files(profile, &files)?;
+    // The mapped files count as memory until they are closed.
+    drop(files);
     let fim = match &base_entry.fim {
         Some(fim) => Some(fim_tokens(base_entry, fim, &loaded.tokenizer)?),
         None => None,

@@ -39,16 +39,19 @@ impl Server {
         let place = params.text_document_position;
         let trigger = from_proto::completion_trigger(params.context.as_ref());
         let question = self.question(&place.text_document.uri, place.position, trigger, None);
-        let Some(question) = question else {
+        let Some(mut question) = question else {
             return Ok(CompletionList::default());
         };
+        let token = params.partial_result_params.partial_result_token;
+        if token.is_none() {
+            question = question.without_streaming();
+        }
         let entry = Entry {
             document: question.query.snapshot.clone(),
             cursor: question.query.cursor,
             client: self.session.client().clone(),
             detail: status::title(&self.backend.state().borrow(), &self.session.settings()),
         };
-        let token = params.partial_result_params.partial_result_token;
         let stream = |suggestion: &Suggestion| match &token {
             Some(token) if !self.client.is_behind() => {
                 self.client.progress(token, entry.list(suggestion));

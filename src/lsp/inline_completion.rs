@@ -22,9 +22,12 @@ impl Server {
             from_proto::inline_trigger(params.context.trigger_kind),
             params.context.selected_completion_info.as_ref(),
         );
-        let Some(question) = question else {
+        let Some(mut question) = question else {
             return Ok(InlineCompletionList::default());
         };
+        if params.partial_result_token.is_none() {
+            question = question.without_streaming();
+        }
         let encoding = self.session.client().encoding;
         let document = question.query.snapshot.clone();
         let list = |suggestion: &Suggestion| to_proto::inline_list(&document, suggestion, encoding);

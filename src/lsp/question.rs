@@ -40,6 +40,14 @@ pub(super) enum Refusal {
     Document(#[from] DocumentError),
 }
 
+impl Question {
+    /// For a client that shows nothing before the answer: whole lines are answered early.
+    pub(super) fn without_streaming(mut self) -> Self {
+        self.query.early_after = self.settings.early_answer();
+        self
+    }
+}
+
 impl Server {
     /// The question that a request asks, with the text as it is; none (and the reason noted) if the
     /// document is not for us.
@@ -82,6 +90,7 @@ impl Server {
             cursor: document.byte_of(from_proto::position(position), encoding),
             trigger,
             selected,
+            early_after: None,
             snapshot: snapshot.document,
         };
         Ok(Question { query, settings, closed: snapshot.closed })

@@ -49,6 +49,13 @@ pub fn name(device: &Device) -> String {
     }
 }
 
+/// Whether candle's kernels for this device pack `Q8_0` weights only in rows of whole 256-blocks, and are much faster
+/// where they do (`select` in candle's `repack_x86.rs`).
+pub fn packs_whole_blocks(device: &Device) -> bool {
+    let features = cpu_features();
+    device.is_cpu() && ["avx512vnni", "avxvnni"].iter().any(|wanted| features.contains(wanted))
+}
+
 /// The instruction sets that the CPU kernels of this build find on this machine, best first.
 pub fn cpu_features() -> Vec<&'static str> {
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
 //! Linear layers: quantized or dense weights, an optional bias, and an optional low-rank update beside them.
 
 use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{Module, Tensor};
+use candle_core::{D, Module, Tensor};
 
 use super::Error;
 use super::lora::Lora;
@@ -11,6 +11,8 @@ use super::lora::Lora;
 pub struct Linear {
     weight: Weight,
     inputs: usize,
+    /// Zeros at the end of every row of the weights, and so of what goes in.
+    padding: usize,
     /// `[out]`.
     bias: Option<Tensor>,
 }
@@ -25,13 +27,14 @@ enum Weight {
 }
 
 impl Linear {
-    /// A layer over quantized weights `[out, in]`, and a bias `[out]`.
+    /// A layer over quantized weights `[out, in + padding]`, whose padding is zeros, and a bias `[out]`.
     ///
     /// # Errors
-    /// If the device fails.
-    pub fn quantized(weight: QTensor, bias: Option<Tensor>) -> Result<Self, Error> {
-        let inputs = weight.shape().dims2()?.1;
-        Ok(Self { weight: Weight::Quantized(QMatMul::from_qtensor(weight)?), inputs, bias })
+    /// If the weights are no matrix, or the device fails.
+    pub fn quantized(weight: QTensor, inputs: usize, bias: Option<Tensor>) -> Result<Self, Error> {
+        let padding = weight.shape().dims2()?.1 - inputs;
+        let weight = Weight::Quantized(QMatMul::from_qtensor(weight)?);
+        Ok(Self { weight, inputs, padding, bias })
     }
 
     /// A layer over dense weights `[out, in]`, and a bias `[out]`.
@@ -40,7 +43,7 @@ impl Linear {
     /// If the weights are no matrix.
     pub fn dense(weight: Tensor, bias: Option<Tensor>) -> Result<Self, Error> {
         let inputs = weight.dims2()?.1;
-        Ok(Self { weight: Weight::Dense(weight), inputs, bias })
+        Ok(Self { weight: Weight::Dense(weight), inputs, padding: 0, bias })
     }
 
     /// Width of what goes in.
@@ -54,6 +57,9 @@ impl Linear {
     /// If the shapes do not fit.
     pub fn forward(&self, x: &Tensor, lora: Option<&Lora>) -> Result<Tensor, Error> {
         let mut y = match &self.weight {
+            Weight::Quantized(weight) if self.padding > 0 => {
+                weight.forward(&x.pad_with_zeros(D::Minus1, 0, self.padding)?)?
+            }
             Weight::Quantized(weight) => weight.forward(x)?,
             Weight::Dense(weight) => x.matmul(&weight.t()?)?,
         };

@@ -222,9 +222,10 @@ impl Weights {
         let vocab = expect_rows(&embeddings, config.model_dim)?;
         // Small models tie the head to the embedding table and leave it out of the file.
         let head = match gguf.has_tensor("output.weight") {
-            true => Linear::quantized(gguf.tensor("output.weight", device)?, None)?,
-            false => Linear::quantized(gguf.tensor("token_embd.weight", device)?, None)?,
+            true => gguf.matrix("output.weight", device)?,
+            false => gguf.matrix("token_embd.weight", device)?,
         };
+        let head = Linear::quantized(head, config.model_dim, None)?;
         let reader = BlockReader { gguf, config: &config, device };
         let layers = (0..config.n_layers).into_par_iter();
         let blocks = layers.map(|i| reader.block(i)).collect::<Result<_, _>>()?;
@@ -273,30 +274,27 @@ impl BlockReader<'_> {
 
     /// A query, key or value projection, `E → out`, with the bias that some families have.
     fn projection(&self, name: &str, out: usize) -> Result<Linear, Error> {
-        let weight = self.matrix(name, [out, self.config.model_dim])?;
         let bias = match self.config.family.qkv_bias() {
             true => Some(self.vector(&format!("{name}.bias"), out)?),
             false => None,
         };
-        Linear::quantized(weight, bias)
+        let shape = [out, self.config.model_dim];
+        Linear::quantized(self.matrix(name, shape)?, shape[1], bias)
     }
 
     fn linear(&self, name: &str, shape: [usize; 2]) -> Result<Linear, Error> {
-        Linear::quantized(self.matrix(name, shape)?, None)
+        Linear::quantized(self.matrix(name, shape)?, shape[1], None)
     }
 
     /// `name.weight`, `[out, in]`.
     fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<QTensor, Error> {
         let tensor = format!("{name}.weight");
-        let matrix = self.gguf.tensor(&tensor, self.device)?;
-        match matrix.shape().dims() == shape {
-            true => Ok(matrix),
-            false => Err(Error::Shape {
-                tensor,
-                expected: shape.to_vec(),
-                got: matrix.shape().dims().to_vec(),
-            }),
+        let got = self.gguf.dims(&tensor)?;
+        if got != shape {
+            let (expected, got) = (shape.to_vec(), got.to_vec());
+            return Err(Error::Shape { tensor, expected, got });
         }
+        self.gguf.matrix(&tensor, self.device)
     }
 
     /// A dense vector `[len]`.

@@ -144,6 +144,7 @@ pub fn query(text: &str) -> Query {
         cursor: ByteIdx(cursor),
         trigger: Trigger::Automatic,
         selected: None,
+        early_after: None,
     }
 }
 
