@@ -52,7 +52,7 @@ const OUTSIDE_CRATES: [(&str, &[&str]); 30] = [
     ("indicatif", &["cli"]),
     ("memmap2", &["model/gguf.rs"]),
     ("rand_chacha", &["decode/rng.rs"]),
-    ("rayon", &["engine/local.rs", "model/transformer.rs"]),
+    ("rayon", &["engine/local.rs", "engine/pair.rs", "model/transformer.rs"]),
     ("ropey", &["text"]),
     ("serde", &[ANYWHERE]),
     ("serde_json", &["registry", "lsp", "cli"]),

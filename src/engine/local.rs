@@ -144,9 +144,8 @@ struct Worker {
 struct Loaded {
     pair: Pair,
     sequences: Sequences<KvCache>,
-    /// What candle does not compute in its own pool, it computes on the threads of the pool that calls it.
+    /// One thread: what candle does not compute in its own pool is too short to share.
     pool: rayon::ThreadPool,
-    threads: usize,
 }
 
 impl Worker {
@@ -214,14 +213,13 @@ impl Worker {
         }
     }
 
-    /// Applies changed settings: another profile or thread count loads again, and a failed load is tried again.
+    /// Applies changed settings: another profile is loaded, and a failed load is tried again.
     fn configure(&mut self) {
         self.failed = None;
         let settings = self.shared.settings();
         if let Some(loaded) = &mut self.loaded {
             loaded.sequences.set_limit(kv_limit(&settings));
-            let same = loaded.pair.profile.profile == settings.profile;
-            if same && loaded.threads == settings.threads {
+            if loaded.pair.profile.profile == settings.profile {
                 return;
             }
         }
@@ -264,20 +262,22 @@ impl Worker {
     fn load(&self, settings: &Settings) -> Result<Loaded, String> {
         let profile = settings.profile.clone();
         self.shared.state.send_replace(State::Loading { profile: profile.clone() });
-        if !device::limit_threads(settings.threads) {
-            tracing::warn!("`threads` has its full effect from the next start of the server on");
+        let n_threads = device::choose_threads(settings.threads);
+        if ![0, n_threads].contains(&settings.threads) {
+            tracing::warn!(
+                "`threads` takes effect at the next start; it is {n_threads} until then"
+            );
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(settings.threads)
-            .thread_name(|i| format!("compute-{i}"))
-            .build()
-            .map_err(|e| format!("cannot start the compute threads: {e}"))?;
+        let pool = |n_threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
+            pool.build().map_err(|e| format!("cannot start the compute threads: {e}"))
+        };
         let progress = ReportState { shared: &self.shared, profile: &profile };
-        let pair = pool
+        let pair = pool(n_threads)?
             .install(|| pair::load(&self.registry, &profile, &progress))
             .map_err(|e| e.to_string())?;
         let sequences = Sequences::new(kv_limit(settings));
-        Ok(Loaded { pair, sequences, pool, threads: settings.threads })
+        Ok(Loaded { pair, sequences, pool: pool(1)? })
     }
 }
 

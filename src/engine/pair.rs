@@ -79,6 +79,9 @@ pub fn load(
     let loaded = load_files(profile, &files)?;
     // The mapped files count as memory until they are closed.
     drop(files);
+    let (base, security) = rayon::join(|| loaded.base.warm_up(), || loaded.security.warm_up());
+    let named = |source| LoadError::Model { name: profile.name.clone(), source };
+    base.and(security).map_err(named)?;
     let fim = match &base_entry.fim {
         Some(fim) => Some(fim_tokens(base_entry, fim, &loaded.tokenizer)?),
         None => None,
@@ -92,10 +95,6 @@ pub fn load(
         fim,
         stop_tokens,
     };
-    for model in [&pair.base, &pair.security] {
-        let named = |source| LoadError::Model { name: profile.name.clone(), source };
-        model.warm_up().map_err(named)?;
-    }
     pair.profile.load_seconds = started.elapsed().as_secs_f64();
     Ok(pair)
 }
@@ -126,7 +125,7 @@ fn open_both(profile: &Profile, base: &Path, security: &Path) -> Result<Files, L
     Ok(Files { base: base_file, security: Some(security_file) })
 }
 
-/// Reads both models and the tokenizer, each on a thread of its own.
+/// Reads both models and the tokenizer at the same time, on the threads of the calling pool.
 fn load_files(profile: &Profile, files: &Files) -> Result<Loaded, LoadError> {
     let named = |name: &str| {
         let name = name.to_owned();
@@ -134,13 +133,10 @@ fn load_files(profile: &Profile, files: &Files) -> Result<Loaded, LoadError> {
     };
     let device = device::select().map_err(named(&profile.base))?;
     let read = |gguf: &Gguf| Transformer::load(gguf, &device);
-    let (base, security, tokenizer) = std::thread::scope(|scope| {
-        let security = files.security.as_ref().map(|gguf| scope.spawn(move || read(gguf)));
-        let tokenizer = scope.spawn(|| Tokenizer::from_gguf(&files.base));
-        let base = read(&files.base);
-        let joined = "loading does not panic: every offset is checked";
-        (base, security.map(|s| s.join().expect(joined)), tokenizer.join().expect(joined))
-    });
+    let ((base, security), tokenizer) = rayon::join(
+        || rayon::join(|| read(&files.base), || files.security.as_ref().map(read)),
+        || Tokenizer::from_gguf(&files.base),
+    );
     let base = base.map_err(named(&profile.base))?;
     let security = match security {
         Some(security) => security.map_err(named(&profile.security))?,

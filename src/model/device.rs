@@ -20,24 +20,32 @@ pub fn select() -> Result<Device, Error> {
     Ok(Device::Cpu)
 }
 
-/// Limits the CPU threads of quantized products; 0 leaves the choice to candle. They run in one pool of the process,
-/// which candle starts with the first product and never changes, so only the first call counts. Returns whether
-/// `n_threads` is what the process computes with.
-pub fn limit_threads(n_threads: usize) -> bool {
+/// Chooses the CPU threads of quantized products, where nearly all time goes: `n_threads`, or for 0 one per physical
+/// core. They run in one pool of the process, which candle starts with the first product and never changes, so only the
+/// first call counts. Returns the number that the process computes with.
+///
+/// candle's other operations get one thread: they are short, and a second pool would only fight the first, whose threads
+/// spin between two products.
+pub fn choose_threads(n_threads: usize) -> usize {
     static CHOSEN: OnceLock<usize> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
-        if n_threads > 0 {
-            set_candle_threads(n_threads);
-        }
-        n_threads
-    }) == n_threads
+        let chosen = match n_threads {
+            0 => candle_core::utils::get_num_threads(),
+            n => n,
+        };
+        set_candle_threads(chosen);
+        chosen
+    })
 }
 
-#[expect(unsafe_code, reason = "candle takes its number of threads from the environment only")]
+#[expect(unsafe_code, reason = "candle takes its numbers of threads from the environment only")]
 fn set_candle_threads(n_threads: usize) {
     // SAFETY: called once, by the engine's thread, before it loads its first model. Rust code reads the environment
     // under the lock that this takes; the C code that reads it without (name resolution) runs on the same thread.
-    unsafe { std::env::set_var("CANDLE_NUM_THREADS", n_threads.to_string()) };
+    unsafe {
+        std::env::set_var("CANDLE_NUM_THREADS", n_threads.to_string());
+        std::env::set_var("RAYON_NUM_THREADS", "1");
+    }
 }
 
 /// `cpu`, `cuda:0` or `metal:0`.

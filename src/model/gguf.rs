@@ -106,51 +106,46 @@ impl Gguf {
         self.content.tensor_infos.contains_key(name)
     }
 
-    /// One tensor, copied from the mapped file to `device`.
-    ///
-    /// `Q5_0` is widened to `Q8_0` on the CPU, which is exact (each block keeps its scale, and 5 bits fit 8) and much
-    /// faster there: candle has no SIMD kernel for `Q5_0`.
+    /// One tensor as it is stored, copied from the mapped file to `device`.
     ///
     /// # Errors
     /// If it is missing, or its bytes are not all in the file.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<QTensor, Error> {
         let info = self.info(name)?;
         let bytes = self.tensor_bytes(name, info)?;
-        let shape = info.shape.clone();
-        if info.ggml_dtype == GgmlDType::Q5_0 && device.is_cpu() {
-            let wide = widen_q5_0(bytes);
-            let storage =
-                QStorage::from_data(Cow::Borrowed(as_bytes(&wide)), device, GgmlDType::Q8_0)?;
-            return Ok(QTensor::new(storage, shape)?);
-        }
         let storage = QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)?;
-        Ok(QTensor::new(storage, shape)?)
+        Ok(QTensor::new(storage, info.shape.clone())?)
     }
 
-    /// A matrix `[out, in]` for products. On CPUs whose candle kernels pack `Q8_0` only in rows of whole 256-blocks,
-    /// shorter rows (the 0.5B model's are 896 wide) get zeros at their ends: exact, and several times faster. The
-    /// padded width is the returned tensor's; [`Gguf::dims`] says the true one.
+    /// A matrix `[out, in]` for products, in the form that candle's CPU kernels compute with fastest, and exactly the
+    /// same numbers: `Q5_0`, for which they have no SIMD, becomes `Q8_0` (each block keeps its scale, and 5 bits fit 8);
+    /// and where they pack `Q8_0` only in rows of whole 256-blocks, shorter rows get zeros at their ends (the 0.5B
+    /// model's are 896 wide). The padded width is the returned tensor's; [`Gguf::dims`] says the true one.
     ///
     /// # Errors
     /// As [`Gguf::tensor`].
     pub fn matrix(&self, name: &str, device: &Device) -> Result<QTensor, Error> {
         let info = self.info(name)?;
-        let dims = info.shape.dims();
-        let as_q8_0 = [GgmlDType::Q5_0, GgmlDType::Q8_0].contains(&info.ggml_dtype);
-        let whole = dims.last().is_none_or(|width| width.is_multiple_of(PACKED_BLOCK));
-        if whole || !as_q8_0 || dims.len() != 2 || !super::device::packs_whole_blocks(device) {
-            return self.tensor(name, device);
-        }
-        let bytes = self.tensor_bytes(name, info)?;
-        let blocks = match info.ggml_dtype {
-            GgmlDType::Q5_0 => widen_q5_0(bytes),
-            _ => bytes.chunks_exact(size_of::<Q8_0Block>()).map(read_block).collect(),
+        let (dtype, dims) = (info.ggml_dtype, info.shape.dims());
+        let &[rows, width] = dims else { return self.tensor(name, device) };
+        let padded = match super::device::packs_whole_blocks(device) {
+            true => width.next_multiple_of(PACKED_BLOCK),
+            false => width,
         };
-        let (rows, width) = (dims[0], dims[1].next_multiple_of(PACKED_BLOCK));
-        let padded = pad_rows(&blocks, dims[1] / 32, width / 32);
+        let bytes = self.tensor_bytes(name, info)?;
+        let blocks = match dtype {
+            GgmlDType::Q5_0 if device.is_cpu() => {
+                pad_rows(bytes.chunks_exact(Q5_0_BLOCK).map(widen_block), [width, padded])
+            }
+            GgmlDType::Q8_0 if padded > width => {
+                let blocks = bytes.chunks_exact(size_of::<Q8_0Block>());
+                pad_rows(blocks.map(read_block), [width, padded])
+            }
+            _ => return self.tensor(name, device),
+        };
         let storage =
-            QStorage::from_data(Cow::Borrowed(as_bytes(&padded)), device, GgmlDType::Q8_0)?;
-        Ok(QTensor::new(storage, (rows, width))?)
+            QStorage::from_data(Cow::Borrowed(as_bytes(&blocks)), device, GgmlDType::Q8_0)?;
+        Ok(QTensor::new(storage, (rows, padded))?)
     }
 
     /// The shape of a tensor, as the file says.
@@ -214,11 +209,7 @@ const Q5_0_BLOCK: usize = 22;
 /// A block of `Q8_0`: f16 scale, 32 × i8; 17 words of two bytes, so that it can stand where blocks are aligned.
 type Q8_0Block = [u16; 17];
 
-/// Rewrites `Q5_0` blocks as `Q8_0` blocks of exactly the same values.
-fn widen_q5_0(blocks: &[u8]) -> Vec<Q8_0Block> {
-    blocks.chunks_exact(Q5_0_BLOCK).map(widen_block).collect()
-}
-
+/// A `Q5_0` block as a `Q8_0` block of exactly the same values.
 fn widen_block(block: &[u8]) -> Q8_0Block {
     let high = u32::from_le_bytes([block[2], block[3], block[4], block[5]]);
     let mut values = [0u8; 32];
@@ -238,14 +229,17 @@ fn read_block(bytes: &[u8]) -> Q8_0Block {
     std::array::from_fn(|i| u16::from_ne_bytes([bytes[2 * i], bytes[2 * i + 1]]))
 }
 
-/// Rows of `n_blocks` blocks, each followed by blocks of zeros up to `n_padded`.
-fn pad_rows(blocks: &[Q8_0Block], n_blocks: usize, n_padded: usize) -> Vec<Q8_0Block> {
-    let mut padded = Vec::with_capacity(blocks.len() / n_blocks * n_padded);
-    for row in blocks.chunks_exact(n_blocks) {
-        padded.extend_from_slice(row);
-        padded.resize(padded.len() + n_padded - n_blocks, [0; 17]);
+/// The blocks of rows of `width` weights, each row padded with zeros to `padded` weights.
+fn pad_rows(
+    mut blocks: impl ExactSizeIterator<Item = Q8_0Block>,
+    [width, padded]: [usize; 2],
+) -> Vec<Q8_0Block> {
+    let mut out = Vec::with_capacity(blocks.len() / (width / 32) * padded / 32);
+    while blocks.len() > 0 {
+        out.extend(blocks.by_ref().take(width / 32));
+        out.resize(out.len() + (padded - width) / 32, [0; 17]);
     }
-    padded
+    out
 }
 
 #[expect(unsafe_code, reason = "reading words as bytes")]
@@ -295,7 +289,8 @@ mod tests {
         let values: Vec<f32> = (0..256).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
         let tensor = Tensor::from_vec(values, (4, 64), &Device::Cpu).unwrap();
         let narrow = QTensor::quantize(&tensor, GgmlDType::Q5_0).unwrap();
-        let wide = widen_q5_0(&narrow.data().unwrap());
+        let blocks = narrow.data().unwrap();
+        let wide = pad_rows(blocks.chunks_exact(Q5_0_BLOCK).map(widen_block), [64, 64]);
         let storage =
             QStorage::from_data(Cow::Borrowed(as_bytes(&wide)), &Device::Cpu, GgmlDType::Q8_0)
                 .unwrap();
@@ -309,8 +304,10 @@ mod tests {
 
     #[test]
     fn padded_rows_end_in_zeros_and_keep_their_blocks() {
-        let block = |n: u16| [n; 17];
-        let padded = pad_rows(&[block(1), block(2), block(3), block(4)], 2, 3);
-        assert_eq!(padded, [block(1), block(2), block(0), block(3), block(4), block(0)]);
+        let block = |n: u8| [n; 34];
+        let bytes = [block(1), block(2), block(3), block(4)].concat();
+        let padded = pad_rows(bytes.chunks_exact(34).map(read_block), [64, 96]);
+        let expected = [block(1), block(2), block(0), block(3), block(4), block(0)].concat();
+        assert_eq!(as_bytes(&padded), expected);
     }
 }
