@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use cosec_ls::config::{Decoding, Settings};
+use cosec_ls::config::{Decoding, Mode, Settings};
 use cosec_ls::decode::generate::PREFILL_CHUNK;
 use cosec_ls::engine::local::{LocalEngine, Reuse};
-use cosec_ls::engine::{Backend, Chunk, Decode, DocumentId, Finish, PromptBudget, Request, State};
+use cosec_ls::engine::{
+    Backend, Chunk, Decode, DocumentId, Finish, PromptBudget, Request, RequestStats, State,
+};
 use cosec_ls::prompt::stop::StopRules;
 use cosec_ls::prompt::{Layout, Prompt};
 use cosec_ls::registry::{Registry, RegistryOptions};
@@ -43,28 +45,28 @@ fn main() -> Result<()> {
     let mut random = Lcg(42);
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     for point in 0..args.points {
-        // Every other prompt starts differently, so that there is something to prefill.
+        // In the prefill every prompt starts differently; while decoding it is in the cache but for its end.
         let in_prefill = point % 2 == 0;
-        let tag = if in_prefill { point } else { 1 };
-        let mut running = engine.submit(request(&text, tag, 64));
+        let (document, tag) = if in_prefill { ("prefill", point) } else { ("decode", MEASURED) };
+        let mut running = engine.submit(request(&text, document, tag, 64));
         if !in_prefill {
             wait_for_text(&mut running);
         }
         std::thread::sleep(Duration::from_millis(random.below(1500)));
         let superseded = Instant::now();
-        let next = engine.submit(request(&text, 1, 0));
-        let Some(finish) = wait_for_end(&mut running) else { continue };
-        if finish == Finish::Superseded {
+        let _next = engine.submit(request(&text, document, tag, 1));
+        if wait_for_end(&mut running) == Some(Finish::Superseded) {
             let ms = superseded.elapsed().as_secs_f64() * 1e3;
             if in_prefill { prefill.push(ms) } else { decode.push(ms) }
         }
-        let mut next = next;
-        wait_for_end(&mut next);
     }
     report("in the prefill", prefill, forward.prefill_ms);
     report("while decoding", decode, forward.step_ms);
     Ok(())
 }
+
+/// The prompt whose forwards are measured, and that stays in the cache.
+const MEASURED: u64 = 999_999;
 
 /// What one forward takes here.
 struct Forwards {
@@ -76,25 +78,32 @@ struct Forwards {
 
 impl Forwards {
     fn measure(engine: &LocalEngine, text: &str) -> Self {
-        let mut decode = engine.submit(request(text, 999_999, 24));
-        wait_for_end(&mut decode);
-        let stats = engine.totals().recent.back().copied().unwrap_or_default();
-        let n_chunks = |tokens: usize| tokens.div_ceil(PREFILL_CHUNK) as f64;
-        let chunks = n_chunks(stats.base_prefill_tokens) + n_chunks(stats.security_prefill_tokens);
+        let mut base_alone = request(text, "base", MEASURED, 1);
+        base_alone.decoding.mode = Mode::Off;
+        wait_for_end(&mut engine.submit(base_alone));
+        let stats = last_stats(engine);
+        let n_chunks = stats.base_prefill_tokens.div_ceil(PREFILL_CHUNK) as f64;
+        let prefill_ms = stats.first_token_ms / n_chunks;
+        wait_for_end(&mut engine.submit(request(text, "decode", MEASURED, 24)));
+        let stats = last_stats(engine);
         let step_ms = (stats.total_ms - stats.first_token_ms) / (stats.decoded_tokens - 1) as f64;
-        let prefill_ms = stats.first_token_ms / chunks;
         println!(
-            "a forward of a prefill chunk takes {prefill_ms:.0} ms on average over both models, a step {step_ms:.0} ms: {stats:?}"
+            "{} prompt tokens; the base takes {prefill_ms:.0} ms for {PREFILL_CHUNK} of them, a step of both models {step_ms:.0} ms",
+            stats.prompt_tokens
         );
         Self { prefill_ms, step_ms }
     }
 }
 
-fn request(text: &str, tag: u64, max_tokens: usize) -> Request {
+fn last_stats(engine: &LocalEngine) -> RequestStats {
+    engine.totals().recent.back().copied().unwrap_or_default()
+}
+
+fn request(text: &str, document: &str, tag: u64, max_tokens: usize) -> Request {
     let end = text.len().min(4000);
     let above = format!("# {tag}\n{}\n", &text[..end]);
     Request {
-        document: DocumentId(Arc::from("bench")),
+        document: DocumentId(Arc::from(document)),
         prompt: Prompt {
             above,
             left: String::new(),

@@ -1,7 +1,7 @@
 //! The real pair through the engine, where this machine has the files: a hardened completion, what a keystroke
 //! evaluates, and what stays after a cancellation.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use cosec_ls::config::{Decoding, Mode, Sampling, Settings};
@@ -18,12 +18,18 @@ use crate::support::real_models;
 const ABOVE: &str = "import sqlite3\n\n\ndef find_user(db, name):\n    cursor = db.cursor()\n";
 const BELOW: &str = "\n    row = cursor.fetchone()\n    return row\n";
 
-fn engine() -> Option<LocalEngine> {
+/// One engine for all of these tests, and the turn to use it.
+fn engine() -> Option<(MutexGuard<'static, ()>, &'static LocalEngine)> {
+    static ENGINE: OnceLock<LocalEngine> = OnceLock::new();
     real_models::find(real_models::BASE)?;
     real_models::find(real_models::SECURITY)?;
-    let options = RegistryOptions { offline: Offline::Yes, ..RegistryOptions::default() };
-    let registry = Registry::open(options).unwrap();
-    Some(LocalEngine::start(registry, Settings::default(), Reuse::Keep).unwrap())
+    let turn = real_models::turn();
+    let start = || {
+        let options = RegistryOptions { offline: Offline::Yes, ..RegistryOptions::default() };
+        let registry = Registry::open(options).unwrap();
+        LocalEngine::start(registry, Settings::default(), Reuse::Keep).unwrap()
+    };
+    Some((turn, ENGINE.get_or_init(start)))
 }
 
 fn request(left: &str, mode: Mode, max_tokens: usize) -> Request {
@@ -75,7 +81,7 @@ fn run(mut decode: Decode) -> Run {
 
 #[test]
 fn the_real_pair_completes_a_query_with_a_parameter() {
-    let Some(engine) = engine() else { return };
+    let Some((_turn, engine)) = engine() else { return };
     for mode in [Mode::Off, Mode::Cosec, Mode::Security] {
         let done = run(engine.submit(request("    cursor.execute(", mode, 24)));
         println!("{mode:?}: {:?} ({:?})", done.text, done.finish);
@@ -91,14 +97,14 @@ fn the_real_pair_completes_a_query_with_a_parameter() {
 
 #[test]
 fn a_cursor_inside_a_word_is_healed() {
-    let Some(engine) = engine() else { return };
+    let Some((_turn, engine)) = engine() else { return };
     let done = run(engine.submit(request("    cursor.exec", Mode::Cosec, 8)));
     assert!(done.text.starts_with("ute("), "{:?}", done.text);
 }
 
 #[test]
 fn a_keystroke_evaluates_at_most_three_tokens_in_the_median() {
-    let Some(engine) = engine() else { return };
+    let Some((_turn, engine)) = engine() else { return };
     let line = "    cursor.execute(\"SELECT id, mail FROM users WHERE ";
     let (mut base, mut security) = (Vec::new(), Vec::new());
     run(engine.submit(request("    ", Mode::Cosec, 1)));
@@ -116,7 +122,7 @@ fn a_keystroke_evaluates_at_most_three_tokens_in_the_median() {
 
 #[test]
 fn a_superseded_request_ends_and_its_successor_is_served() {
-    let Some(engine) = engine() else { return };
+    let Some((_turn, engine)) = engine() else { return };
     let mut first = engine.submit(request("    cursor.execute(", Mode::Cosec, 400));
     // The first chunk shows that it runs.
     assert!(matches!(first.chunks.blocking_recv(), Some(Chunk::Text(_))));

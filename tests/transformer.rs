@@ -126,6 +126,7 @@ fn a_full_context_is_refused_and_leaves_the_cache_alone() {
 
 #[test]
 fn the_real_models_agree_with_candle_transformers() {
+    let _turn = real_models::turn();
     for name in [real_models::BASE, real_models::SECURITY] {
         let Some(path) = real_models::find(name) else { return };
         let gguf = Gguf::open(&path).unwrap();

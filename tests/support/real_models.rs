@@ -1,6 +1,7 @@
 //! The real models of the registry, where this machine has them.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cosec_ls::registry::{Registry, RegistryOptions};
 
@@ -15,4 +16,10 @@ pub fn find(model: &str) -> Option<PathBuf> {
         eprintln!("skipped: {model} is not on this machine; `cosec-ls models pull` fetches it");
     }
     path
+}
+
+/// Tests that load real models take turns: each holds gigabytes and all cores.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
