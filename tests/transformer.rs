@@ -65,8 +65,7 @@ fn tiny_models_agree_with_candle_transformers() {
             let difference = largest_difference(ours.last(), &theirs);
             let scale = theirs.iter().fold(0f32, |max, l| max.max(l.abs()));
             println!("{architecture} {dtype:?}: largest difference {difference:e} of {scale}");
-            // Activations are quantized per row, so a last-bit difference before it can move a whole step of 1/127.
-            let tolerance = if dtype == GgmlDType::F32 { 1e-4 } else { 2e-2 };
+            let tolerance = 1e-4;
             assert!(difference < tolerance * scale, "{architecture} {dtype:?}: {difference}");
         }
     }
