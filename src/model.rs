@@ -193,6 +193,15 @@ pub enum Error {
         context: usize,
     },
     /// The device or a kernel failed.
-    #[error(transparent)]
+    #[error("{}", without_backtrace(.0))]
     Candle(#[from] candle_core::Error),
+}
+
+/// candle's own message. Where the environment asks for backtraces, its errors carry and print one, which says nothing
+/// to a user.
+fn without_backtrace(error: &candle_core::Error) -> String {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => without_backtrace(inner),
+        other => other.to_string(),
+    }
 }

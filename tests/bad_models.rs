@@ -64,6 +64,20 @@ fn a_file_truncated_anywhere_is_an_error_that_says_so() {
 }
 
 #[test]
+fn a_message_is_one_line_whatever_the_environment_asks_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = altered(directory.path(), |bytes| bytes.truncate(600));
+    let message = load(&path).unwrap_err().to_string();
+    assert!(!message.contains('\n'), "{message}");
+    let inner = candle_core::Error::Msg("the cause".to_owned());
+    let traced = candle_core::Error::WithBacktrace {
+        inner: Box::new(inner),
+        backtrace: Box::new(std::backtrace::Backtrace::force_capture()),
+    };
+    assert_eq!(Error::from(traced).to_string(), "the cause");
+}
+
+#[test]
 fn corrupted_headers_never_panic() {
     let directory = tempfile::tempdir().unwrap();
     let mut random = Random(2);

@@ -251,7 +251,7 @@ impl Worker {
                 Ok(())
             }
             Err(reason) => {
-                tracing::error!(%reason, "cannot load the models");
+                tracing::info!(%reason, "cannot load the models");
                 self.shared.state.send_replace(State::Failed { reason: reason.clone() });
                 self.failed = Some((Instant::now(), reason.clone()));
                 Err(reason)

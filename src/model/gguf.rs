@@ -40,8 +40,10 @@ impl Gguf {
             return Err(Error::Header { path: path.to_owned(), reason: "it is empty".to_owned() });
         }
         let bytes = map(&file).map_err(io)?;
-        let content = Content::read(&mut Cursor::new(&bytes[..]))
-            .map_err(|e| Error::Header { path: path.to_owned(), reason: e.to_string() })?;
+        let content = Content::read(&mut Cursor::new(&bytes[..])).map_err(|e| Error::Header {
+            path: path.to_owned(),
+            reason: super::without_backtrace(&e),
+        })?;
         Ok(Self { path: path.to_owned(), content, bytes })
     }
 
