@@ -1,6 +1,6 @@
 //! The language server: JSON-RPC on a pair of pipes in, [`Completer`] calls out.
 //!
-//! The only layer that knows LSP. One task runs everything here: [`transport`] polls each handler
+//! The only layer that knows LSP. One task runs everything here: `transport` polls each handler
 //! once when its message arrives, in order of arrival, so a handler without `.await` (every `did_*`)
 //! is done before the next message is looked at, and a completion takes its snapshot before any later
 //! edit. Model work happens on the engine's own thread. The way of one request: `transport` →
