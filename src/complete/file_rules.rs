@@ -52,7 +52,7 @@ impl FileRules {
 }
 
 /// What globs are matched with: the file's path, or for an unsaved buffer the path in its name
-/// (`untitled:/work/.env`).
+/// (`untitled:/project/.env`).
 pub fn path_of(document: &DocumentId, path: Option<&Path>) -> PathBuf {
     if let Some(path) = path {
         return path.to_owned();
