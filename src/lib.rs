@@ -6,6 +6,7 @@
 //! the leaves (`tests/tidy.rs` enforces it):
 //!
 //! - leaves: [`config`] plain settings; [`text`] documents and positions; [`registry`] `models.toml` → verified files
+//! - 0 [`kernel`]: arithmetic on slices, fitted to the CPU
 //! - 1 [`model`]: GGUF → weights, tokenizer, transformer, KV cache
 //! - 2 [`decode`]: how the next token is chosen; [`prompt`]: text around the cursor → tokens
 //! - 3 [`engine`]: the thread that owns models and sequences
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod complete;
 pub mod decode;
 pub mod engine;
+pub mod kernel;
 pub mod lsp;
 pub mod model;
 pub mod prompt;

@@ -4,10 +4,13 @@
 //! copy of the weights serve many documents and both roles of a pair. Nothing here knows threads, requests or text
 //! around a cursor.
 
+mod attach;
 pub mod config;
 pub mod device;
+pub mod dropout;
 pub mod family;
 pub mod gguf;
+pub mod gradient;
 pub mod healing;
 pub mod kv_cache;
 pub mod linear;

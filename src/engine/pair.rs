@@ -79,9 +79,6 @@ pub fn load(
     let loaded = load_files(profile, &files)?;
     // The mapped files count as memory until they are closed.
     drop(files);
-    let (base, security) = rayon::join(|| loaded.base.warm_up(), || loaded.security.warm_up());
-    let named = |source| LoadError::Model { name: profile.name.clone(), source };
-    base.and(security).map_err(named)?;
     let fim = match &base_entry.fim {
         Some(fim) => Some(fim_tokens(base_entry, fim, &loaded.tokenizer)?),
         None => None,
@@ -115,11 +112,12 @@ fn open_both(profile: &Profile, base: &Path, security: &Path) -> Result<Files, L
     let open = |name: &str, path: &Path| {
         Gguf::open(path).map_err(|source| LoadError::Model { name: name.to_owned(), source })
     };
-    let base_file = open(&profile.base, base)?;
     if profile.base == profile.security {
-        return Ok(Files { base: base_file, security: None });
+        return Ok(Files { base: open(&profile.base, base)?, security: None });
     }
-    let security_file = open(&profile.security, security)?;
+    let (base_file, security_file) =
+        rayon::join(|| open(&profile.base, base), || open(&profile.security, security));
+    let (base_file, security_file) = (base_file?, security_file?);
     let name = format!("{} + {}", profile.base, profile.security);
     pair::check(&base_file, &security_file).map_err(|source| LoadError::Model { name, source })?;
     Ok(Files { base: base_file, security: Some(security_file) })

@@ -12,6 +12,8 @@ use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use super::Error;
 
@@ -116,6 +118,7 @@ impl Gguf {
         let info = self.info(name)?;
         let bytes = self.tensor_bytes(name, info)?;
         let storage = QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)?;
+        self.release(bytes);
         Ok(QTensor::new(storage, info.shape.clone())?)
     }
 
@@ -145,6 +148,7 @@ impl Gguf {
             }
             _ => return self.tensor(name, device),
         };
+        self.release(bytes);
         let storage =
             QStorage::from_data(Cow::Borrowed(as_bytes(&blocks)), device, GgmlDType::Q8_0)?;
         Ok(QTensor::new(storage, (rows, padded))?)
@@ -183,6 +187,25 @@ impl Gguf {
         }
         Ok(&self.bytes[start as usize..end as usize])
     }
+
+    /// Takes the pages of a tensor that was copied out of this process's resident set; they stay in the page cache.
+    /// Without it, loading would hold the whole file beside the copies.
+    #[cfg(unix)]
+    #[expect(unsafe_code, reason = "dropping pages of the one memory map")]
+    fn release(&self, bytes: &[u8]) {
+        let offset = bytes.as_ptr().addr() - self.bytes.as_ptr().addr();
+        // SAFETY: the map is read-only and backed by the file, so dropped pages are read from it again when they are
+        // touched, with the same bytes.
+        let released = unsafe {
+            self.bytes.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes.len())
+        };
+        if let Err(error) = released {
+            tracing::debug!("pages of {} stay mapped: {error}", self.path.display());
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn release(&self, _bytes: &[u8]) {}
 
     fn value(&self, key: &str) -> Result<&Value, Error> {
         self.content.metadata.get(key).ok_or_else(|| Error::Metadata {

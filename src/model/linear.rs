@@ -1,10 +1,17 @@
 //! Linear layers: quantized or dense weights, an optional bias, and an optional low-rank update beside them.
+//!
+//! Weights are frozen: no gradient is computed for them, and a gradient flows through dense ones to what went in.
+
+use std::sync::Arc;
 
 use candle_core::quantized::{QMatMul, QTensor};
-use candle_core::{D, Module, Tensor};
+use candle_core::{D, DType, Device, Module, Tensor};
 
 use super::Error;
-use super::lora::Lora;
+use super::attach::attach;
+use super::gradient::read;
+use super::lora::{Dropped, Lora};
+use crate::kernel::bf16::{Bf16Matrix, Orientation};
 
 /// `y = x · Wᵀ + b`.
 #[derive(Clone, Debug)]
@@ -24,6 +31,26 @@ enum Weight {
     Quantized(QMatMul),
     /// `[out, in]`.
     Dense(Tensor),
+    /// Rounded to bf16 and packed for the CPU's tiles.
+    Tiles(Arc<Tiles>),
+}
+
+/// A matrix W packed for both directions.
+#[derive(Debug)]
+struct Tiles {
+    /// `x · Wᵀ`.
+    forward: Bf16Matrix,
+    /// `y · W`.
+    backward: Bf16Matrix,
+}
+
+/// In which numbers dense weights are kept and multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// As candle does it on every device.
+    F32,
+    /// bf16 with f32 sums, in the tiles of the CPU ([`crate::kernel::bf16`]).
+    Bf16,
 }
 
 impl Linear {
@@ -46,6 +73,35 @@ impl Linear {
         Ok(Self { weight: Weight::Dense(weight), inputs, padding: 0, bias })
     }
 
+    /// A layer over dense weights `[out, in]` in `precision`, and a bias `[out]`.
+    ///
+    /// # Errors
+    /// If the weights are no matrix, or are not on the CPU where `precision` needs them there.
+    pub fn frozen(
+        weight: &Tensor,
+        bias: Option<Tensor>,
+        precision: Precision,
+    ) -> Result<Self, Error> {
+        let (out, inputs) = weight.dims2()?;
+        if precision == Precision::F32 {
+            return Self::dense(weight.clone(), bias);
+        }
+        let tiles = read([weight], |[weight]| {
+            let pack = |orientation| Bf16Matrix::pack(weight, [out, inputs], orientation);
+            Tiles { forward: pack(Orientation::Transposed), backward: pack(Orientation::AsStored) }
+        })?;
+        Ok(Self { weight: Weight::Tiles(Arc::new(tiles)), inputs, padding: 0, bias })
+    }
+
+    /// Does now what candle does with a layer's first product of so many rows: packing its weights for the CPU's
+    /// instructions. Without it the first request would wait for that; and what was just read is still in the cache.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn warm_up(&self, rows: usize, device: &Device) -> Result<(), Error> {
+        self.forward(&Tensor::zeros((rows, self.inputs), DType::F32, device)?, None).map(drop)
+    }
+
     /// Width of what goes in.
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -56,19 +112,62 @@ impl Linear {
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, x: &Tensor, lora: Option<&Lora>) -> Result<Tensor, Error> {
-        let mut y = match &self.weight {
-            Weight::Quantized(weight) if self.padding > 0 => {
-                weight.forward(&x.pad_with_zeros(D::Minus1, 0, self.padding)?)?
-            }
-            Weight::Quantized(weight) => weight.forward(x)?,
-            Weight::Dense(weight) => x.matmul(&weight.t()?)?,
-        };
-        if let Some(bias) = &self.bias {
-            y = y.broadcast_add(bias)?;
-        }
+        self.forward_dropped(x, lora.map(|lora| Dropped { lora, dropout: None }))
+    }
+
+    /// [`Linear::forward`], where the low-rank update sees `x` with dropout.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward_dropped(&self, x: &Tensor, lora: Option<Dropped<'_>>) -> Result<Tensor, Error> {
+        let y = self.product(&x.detach())?;
+        let weight = self.weight.clone();
+        let y = attach([x], y, move |grad| Ok([weight.backward(grad)?]))?;
         match lora {
             Some(lora) => Ok((y + lora.forward(x)?)?),
             None => Ok(y),
         }
     }
+
+    /// The gradient of the input, `[T, in]`, given that of the output, `[T, out]`.
+    ///
+    /// # Errors
+    /// If the weights are quantized, or the shapes do not fit.
+    pub fn backward(&self, grad: &Tensor) -> Result<Tensor, Error> {
+        Ok(self.weight.backward(grad)?)
+    }
+
+    /// `x · Wᵀ + b`, outside of any graph.
+    fn product(&self, x: &Tensor) -> Result<Tensor, Error> {
+        let y = match &self.weight {
+            Weight::Quantized(weight) if self.padding > 0 => {
+                weight.forward(&x.pad_with_zeros(D::Minus1, 0, self.padding)?)?
+            }
+            Weight::Quantized(weight) => weight.forward(x)?,
+            Weight::Dense(weight) => x.matmul(&weight.t()?)?,
+            Weight::Tiles(tiles) => multiply(x, &tiles.forward)?,
+        };
+        match &self.bias {
+            Some(bias) => Ok(y.broadcast_add(bias)?),
+            None => Ok(y),
+        }
+    }
+}
+
+impl Weight {
+    /// `grad · W`.
+    fn backward(&self, grad: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Quantized(_) => candle_core::bail!("no gradient flows through quantized weights"),
+            Self::Dense(weight) => grad.matmul(weight),
+            Self::Tiles(tiles) => multiply(grad, &tiles.backward),
+        }
+    }
+}
+
+/// `x · B` on the CPU.
+fn multiply(x: &Tensor, matrix: &Bf16Matrix) -> candle_core::Result<Tensor> {
+    let rows = x.dims2()?.0;
+    let y = read([x], |[x]| matrix.multiply(x))?;
+    Tensor::from_vec(y, (rows, matrix.columns()), x.device())
 }

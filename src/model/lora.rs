@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use candle_core::Tensor;
 
 use super::Error;
+use super::dropout::Dropout;
 
 /// A projection of an attention block that an adapter may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +40,30 @@ impl Lora {
     /// If the shapes do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
         Ok((x.matmul(&self.down.t()?)?.matmul(&self.up.t()?)? * self.scale)?)
+    }
+}
+
+/// The update of one linear layer in one forward.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropped<'a> {
+    /// The update.
+    pub lora: &'a Lora,
+    /// Which numbers it does not see, and of which layer it is; absent outside of training.
+    pub dropout: Option<(Dropout, usize, Projection)>,
+}
+
+impl Dropped<'_> {
+    /// The update for `x: [T, in]`, as `[T, out]`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
+        match self.dropout {
+            Some((dropout, layer_idx, projection)) => {
+                self.lora.forward(&dropout.apply(x, layer_idx, projection)?)
+            }
+            None => self.lora.forward(x),
+        }
     }
 }
 

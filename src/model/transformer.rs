@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use candle_core::quantized::QTensor;
 use candle_core::{DType, Device, Tensor};
-use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
-use candle_nn::rotary_emb::{rope, rope_i};
+use candle_nn::ops::softmax_last_dim;
 use rayon::prelude::*;
 
 use super::config::Config;
+use super::dropout::Dropout;
 use super::family::Rope;
 use super::gguf::Gguf;
+use super::gradient::{causal_mask, rms_norm, rope, self_attention, swiglu};
 use super::kv_cache::{CacheShape, KvCache};
-use super::linear::Linear;
-use super::lora::{Adapter, Lora, Projection};
+use super::linear::{Linear, Precision};
+use super::lora::{Adapter, Dropped, Projection};
 use super::{Cache, Decoder, Error, LogitRows, Logits};
 
 /// A model with, perhaps, an adapter. Clones share the weights.
@@ -79,7 +80,20 @@ impl Transformer {
     /// # Errors
     /// If a tensor is missing, cut off, or of another shape than the hyperparameters say.
     pub fn load(gguf: &Gguf, device: &Device) -> Result<Self, Error> {
-        let weights = Weights::load(gguf, Config::read(gguf)?, device)?;
+        Self::load_as(gguf, device, Format::AsStored)
+    }
+
+    /// Reads the model of `gguf` and dequantizes its matrices, so that gradients flow through it.
+    ///
+    /// # Errors
+    /// As [`Transformer::load`].
+    pub fn load_dense(gguf: &Gguf, device: &Device, precision: Precision) -> Result<Self, Error> {
+        Self::load_as(gguf, device, Format::Dense(precision))
+    }
+
+    fn load_as(gguf: &Gguf, device: &Device, format: Format) -> Result<Self, Error> {
+        let config = Config::read(gguf)?;
+        let weights = Weights::load(&BlockReader { gguf, config: &config, device, format })?;
         Ok(Self { weights: Arc::new(weights), adapter: None })
     }
 
@@ -93,23 +107,6 @@ impl Transformer {
         self.adapter.is_some()
     }
 
-    /// Does now what candle does with a layer's first product: packing its weights for the CPU's instructions. Without
-    /// it the first request would wait for that. All cores work on it.
-    ///
-    /// # Errors
-    /// If the device fails.
-    pub fn warm_up(&self) -> Result<(), Error> {
-        let Weights { blocks, head, .. } = &*self.weights;
-        let touch = |linear: &Linear, rows: usize| {
-            let x = Tensor::zeros((rows, linear.inputs()), DType::F32, &self.weights.device)?;
-            linear.forward(&x, None).map(drop)
-        };
-        // candle packs some formats with the second row only, which the head never sees.
-        touch(head, 1)?;
-        let linears: Vec<&Linear> = blocks.iter().flat_map(Block::linears).collect();
-        linears.into_par_iter().try_for_each(|linear| touch(linear, 2))
-    }
-
     /// The hyperparameters.
     pub fn config(&self) -> &Config {
         &self.weights.config
@@ -120,42 +117,58 @@ impl Transformer {
         &self.weights.device
     }
 
-    /// The hidden states after the last norm, `[T, E]`, for `tokens` fed after `cache`; the cache is filled but its
-    /// length is not advanced.
-    fn hidden(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Tensor, Error> {
+    /// The product with the vocabulary, `E → V`.
+    pub fn head(&self) -> &Linear {
+        &self.weights.head
+    }
+
+    /// The hidden states of a whole sequence after the last norm, `[T, E]`: what [`Transformer::head`] takes. Gradients
+    /// flow to the tensors of the adapter, if they are variables and the weights are dense.
+    ///
+    /// # Errors
+    /// If the sequence is longer than the context, or the device fails.
+    pub fn hidden_states(&self, tokens: &[u32], dropout: Option<Dropout>) -> Result<Tensor, Error> {
+        let Config { context, norm_eps, .. } = self.weights.config;
+        if tokens.len() > context {
+            return Err(Error::ContextFull { needed: tokens.len(), context });
+        }
+        let hidden = self.blocks(tokens, &mut Pass { dropout, seen: Seen::Nothing })?;
+        Ok(rms_norm(&hidden, &self.weights.norm, norm_eps)?)
+    }
+
+    /// The hidden states after the last block, `[T, E]`; a cache is filled but its length is not advanced.
+    fn blocks(&self, tokens: &[u32], pass: &mut Pass<'_>) -> Result<Tensor, Error> {
         let weights = &*self.weights;
         let ids = Tensor::new(tokens, &weights.device)?;
         let mut x = weights.embeddings.embedding(&ids)?;
-        let mask = causal_mask(tokens.len(), cache.len(), &weights.device)?;
         for (layer_idx, block) in weights.blocks.iter().enumerate() {
-            let layer =
-                Layer { block, layer_idx, adapter: self.adapter.as_deref(), mask: mask.as_ref() };
-            let attended = self.attend(&layer, &x, cache)?;
-            x = (x + attended)?;
-            let fed = block.feed_forward(&x, weights.config.norm_eps)?;
-            x = (x + fed)?;
+            let adapter = self.adapter.as_deref();
+            let layer = Layer { block, layer_idx, adapter, dropout: pass.dropout };
+            x = (&x + self.attend(&layer, &x, &mut pass.seen)?)?;
+            x = (&x + block.feed_forward(&x, weights.config.norm_eps)?)?;
         }
         Ok(x)
     }
 
     /// One attention block on `x: [T, E]`, as `[T, E]`.
-    fn attend(&self, layer: &Layer<'_>, x: &Tensor, cache: &mut KvCache) -> Result<Tensor, Error> {
+    fn attend(&self, layer: &Layer<'_>, x: &Tensor, seen: &mut Seen<'_>) -> Result<Tensor, Error> {
         let Weights { config, rotary, .. } = &*self.weights;
         let block = layer.block;
-        let pos = cache.len();
         let x = rms_norm(x, &block.attention_norm, config.norm_eps)?;
         let heads = |y: Tensor, n: usize| split_heads(&y, n, config.head_dim);
-        let query =
-            heads(block.query.forward(&x, layer.update(Projection::Query))?, config.n_heads)?;
-        let key = heads(block.key.forward(&x, layer.update(Projection::Key))?, config.n_kv_heads)?;
-        let value =
-            heads(block.value.forward(&x, layer.update(Projection::Value))?, config.n_kv_heads)?;
-        let query = rotary.apply(&query, pos)?;
-        let key = rotary.apply(&key, pos)?;
-        let (keys, values) = cache.append(layer.layer_idx, &key, &value)?;
-        let mixed = grouped_attention(&query, &keys, &values, layer.mask)?;
+        let query = heads(layer.project(&block.query, Projection::Query, &x)?, config.n_heads)?;
+        let key = heads(layer.project(&block.key, Projection::Key, &x)?, config.n_kv_heads)?;
+        let value = heads(layer.project(&block.value, Projection::Value, &x)?, config.n_kv_heads)?;
+        let (query, key) = (rotary.apply(&query, seen.pos())?, rotary.apply(&key, seen.pos())?);
+        let mixed = match seen {
+            Seen::Nothing => self_attention(&query, &key, &value)?,
+            Seen::Cached { cache, mask } => {
+                let (keys, values) = cache.append(layer.layer_idx, &key, &value)?;
+                grouped_attention(&query, &keys, &values, mask.as_ref())?
+            }
+        };
         let mixed = mixed.transpose(0, 1)?.flatten_from(1)?;
-        block.output.forward(&mixed, layer.update(Projection::Output))
+        layer.project(&block.output, Projection::Output, &mixed)
     }
 }
 
@@ -187,7 +200,8 @@ impl Decoder for Transformer {
             return Err(Error::ContextFull { needed, context: weights.config.context });
         }
         cache.reserve(tokens.len())?;
-        let hidden = self.hidden(tokens, cache)?;
+        let seen = Seen::cached(tokens.len(), cache, &weights.device)?;
+        let hidden = self.blocks(tokens, &mut Pass { dropout: None, seen })?;
         let n_rows = rows.count().min(tokens.len());
         let data = if n_rows == 0 {
             Vec::new()
@@ -201,37 +215,82 @@ impl Decoder for Transformer {
     }
 }
 
+/// How the matrices of a file are kept.
+#[derive(Clone, Copy, Debug)]
+enum Format {
+    /// In the file's own blocks.
+    AsStored,
+    /// Dequantized.
+    Dense(Precision),
+}
+
+/// One forward.
+struct Pass<'a> {
+    dropout: Option<Dropout>,
+    seen: Seen<'a>,
+}
+
+/// What stands before the tokens of a forward.
+enum Seen<'a> {
+    /// Nothing, and nothing is kept of them.
+    Nothing,
+    /// What the cache holds.
+    Cached {
+        cache: &'a mut KvCache,
+        /// `[1, T, S]`; absent where a single token sees everything.
+        mask: Option<Tensor>,
+    },
+}
+
+impl<'a> Seen<'a> {
+    fn cached(n_tokens: usize, cache: &'a mut KvCache, device: &Device) -> Result<Self, Error> {
+        let mask = match n_tokens {
+            1 => None,
+            _ => Some(causal_mask(n_tokens, cache.len(), device)?),
+        };
+        Ok(Self::Cached { cache, mask })
+    }
+
+    /// Position of the first token.
+    fn pos(&self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Cached { cache, .. } => cache.len(),
+        }
+    }
+}
+
 /// One layer during one forward.
 struct Layer<'a> {
     block: &'a Block,
     layer_idx: usize,
     adapter: Option<&'a Adapter>,
-    /// `[1, T, S]`; absent where a single token sees everything.
-    mask: Option<&'a Tensor>,
+    dropout: Option<Dropout>,
 }
 
 impl Layer<'_> {
-    fn update(&self, projection: Projection) -> Option<&Lora> {
-        self.adapter.and_then(|adapter| adapter.get(self.layer_idx, projection))
+    fn project(&self, linear: &Linear, which: Projection, x: &Tensor) -> Result<Tensor, Error> {
+        let update = self.adapter.and_then(|adapter| adapter.get(self.layer_idx, which));
+        let dropout = self.dropout.map(|dropout| (dropout, self.layer_idx, which));
+        linear.forward_dropped(x, update.map(|lora| Dropped { lora, dropout }))
     }
 }
 
 impl Weights {
-    fn load(gguf: &Gguf, config: Config, device: &Device) -> Result<Self, Error> {
-        let embeddings = Arc::new(gguf.tensor("token_embd.weight", device)?);
-        let vocab = expect_rows(&embeddings, config.model_dim)?;
-        // Small models tie the head to the embedding table and leave it out of the file.
-        let head = match gguf.has_tensor("output.weight") {
-            true => gguf.matrix("output.weight", device)?,
-            false => gguf.matrix("token_embd.weight", device)?,
+    fn load(reader: &BlockReader<'_>) -> Result<Self, Error> {
+        let BlockReader { gguf, config, device, .. } = *reader;
+        let ends = || {
+            Ok::<_, Error>((Arc::new(gguf.tensor("token_embd.weight", device)?), reader.head()?))
         };
-        let head = Linear::quantized(head, config.model_dim, None)?;
-        let reader = BlockReader { gguf, config: &config, device };
         let layers = (0..config.n_layers).into_par_iter();
-        let blocks = layers.map(|i| reader.block(i)).collect::<Result<_, _>>()?;
+        let (ends, blocks) =
+            rayon::join(ends, || layers.map(|i| reader.block(i)).collect::<Result<_, _>>());
+        let ((embeddings, head), blocks) = (ends?, blocks?);
+        let vocab = expect_rows(&embeddings, config.model_dim)?;
         let norm = reader.vector("output_norm.weight", config.model_dim)?;
-        let rotary = Rotary::new(&config, device)?;
-        Ok(Self { device: device.clone(), embeddings, blocks, norm, head, vocab, rotary, config })
+        let rotary = Rotary::new(config, device)?;
+        let (device, config) = (device.clone(), config.clone());
+        Ok(Self { device, embeddings, blocks, norm, head, vocab, rotary, config })
     }
 }
 
@@ -252,9 +311,24 @@ struct BlockReader<'a> {
     gguf: &'a Gguf,
     config: &'a Config,
     device: &'a Device,
+    format: Format,
 }
 
 impl BlockReader<'_> {
+    /// The product with the vocabulary, `E → V`.
+    fn head(&self) -> Result<Linear, Error> {
+        // Small models tie the head to the embedding table and leave it out of the file.
+        let tied = !self.gguf.has_tensor("output.weight");
+        let name = if tied { "token_embd.weight" } else { "output.weight" };
+        let model_dim = self.config.model_dim;
+        if let Format::Dense(precision) = self.format {
+            return self.dense(name, None, precision);
+        }
+        let head = Linear::quantized(self.gguf.matrix(name, self.device)?, model_dim, None)?;
+        head.warm_up(1, self.device)?;
+        Ok(head)
+    }
+
     fn block(&self, layer_idx: usize) -> Result<Block, Error> {
         let Config { n_heads, n_kv_heads, head_dim, model_dim, hidden_dim, .. } = *self.config;
         let (q_dim, kv_dim) = (n_heads * head_dim, n_kv_heads * head_dim);
@@ -278,23 +352,44 @@ impl BlockReader<'_> {
             true => Some(self.vector(&format!("{name}.bias"), out)?),
             false => None,
         };
-        let shape = [out, self.config.model_dim];
-        Linear::quantized(self.matrix(name, shape)?, shape[1], bias)
+        self.layer(name, [out, self.config.model_dim], bias)
     }
 
     fn linear(&self, name: &str, shape: [usize; 2]) -> Result<Linear, Error> {
-        Linear::quantized(self.matrix(name, shape)?, shape[1], None)
+        self.layer(name, shape, None)
     }
 
-    /// `name.weight`, `[out, in]`.
-    fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<QTensor, Error> {
+    fn layer(&self, name: &str, shape: [usize; 2], bias: Option<Tensor>) -> Result<Linear, Error> {
         let tensor = format!("{name}.weight");
-        let got = self.gguf.dims(&tensor)?;
+        self.check(&tensor, shape)?;
+        if let Format::Dense(precision) = self.format {
+            return self.dense(&tensor, bias, precision);
+        }
+        let weights = self.gguf.matrix(&tensor, self.device)?;
+        let layer = Linear::quantized(weights, shape[1], bias)?;
+        // candle packs some formats with the second row only, which the head never sees.
+        layer.warm_up(2, self.device)?;
+        Ok(layer)
+    }
+
+    fn dense(
+        &self,
+        name: &str,
+        bias: Option<Tensor>,
+        precision: Precision,
+    ) -> Result<Linear, Error> {
+        let weights = self.gguf.tensor(name, self.device)?.dequantize(self.device)?;
+        Linear::frozen(&weights, bias, precision)
+    }
+
+    /// Holds the shape of a matrix against the hyperparameters.
+    fn check(&self, tensor: &str, shape: [usize; 2]) -> Result<(), Error> {
+        let got = self.gguf.dims(tensor)?;
         if got != shape {
             let (expected, got) = (shape.to_vec(), got.to_vec());
-            return Err(Error::Shape { tensor, expected, got });
+            return Err(Error::Shape { tensor: tensor.to_owned(), expected, got });
         }
-        self.gguf.matrix(&tensor, self.device)
+        Ok(())
     }
 
     /// A dense vector `[len]`.
@@ -309,17 +404,12 @@ impl BlockReader<'_> {
 }
 
 impl Block {
-    fn linears(&self) -> [&Linear; 7] {
-        let Self { query, key, value, output, gate, up, down, .. } = self;
-        [query, key, value, output, gate, up, down]
-    }
-
     /// The gated feed-forward part on `x: [T, E]`.
     fn feed_forward(&self, x: &Tensor, norm_eps: f32) -> Result<Tensor, Error> {
         let x = rms_norm(x, &self.feed_forward_norm, norm_eps)?;
-        let gate = silu(&self.gate.forward(&x, None)?)?;
+        let gate = self.gate.forward(&x, None)?;
         let up = self.up.forward(&x, None)?;
-        self.down.forward(&(gate * up)?, None)
+        self.down.forward(&swiglu(&gate, &up)?, None)
     }
 }
 
@@ -342,12 +432,7 @@ impl Rotary {
         let n_tokens = x.dim(1)?;
         let cos = self.cos.narrow(0, pos, n_tokens)?;
         let sin = self.sin.narrow(0, pos, n_tokens)?;
-        let x = x.unsqueeze(0)?;
-        let rotated = match self.pairing {
-            Rope::Halves => rope(&x, &cos, &sin)?,
-            Rope::Interleaved => rope_i(&x, &cos, &sin)?,
-        };
-        Ok(rotated.squeeze(0)?)
+        Ok(rope(&x.unsqueeze(0)?, &cos, &sin, self.pairing)?.squeeze(0)?)
     }
 }
 
@@ -379,17 +464,6 @@ fn grouped_attention(
     };
     let weights = softmax_last_dim(&scores)?.reshape((n_kv_heads, rows, n_seen))?;
     Ok(weights.matmul(values)?.reshape((n_heads, n_tokens, head_dim))?)
-}
-
-/// 0 where token i (at `pos + i`) may see position s, −∞ elsewhere; `[1, T, pos + T]`. One token sees everything.
-fn causal_mask(n_tokens: usize, pos: usize, device: &Device) -> Result<Option<Tensor>, Error> {
-    if n_tokens == 1 {
-        return Ok(None);
-    }
-    let total = pos + n_tokens;
-    let entry = |s: usize, i: usize| if s > pos + i { f32::NEG_INFINITY } else { 0.0 };
-    let mask: Vec<f32> = (0..n_tokens).flat_map(|i| (0..total).map(move |s| entry(s, i))).collect();
-    Ok(Some(Tensor::from_vec(mask, (1, n_tokens, total), device)?))
 }
 
 #[cfg(test)]
@@ -430,7 +504,7 @@ mod tests {
         let keys = random(n_kv_heads, pos + n_tokens, head_dim);
         let values = random(n_kv_heads, pos + n_tokens, head_dim);
         let mask = causal_mask(n_tokens, pos, &device).unwrap();
-        let got = grouped_attention(&query, &keys, &values, mask.as_ref()).unwrap();
+        let got = grouped_attention(&query, &keys, &values, Some(&mask)).unwrap();
         let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let expected = attention_by_loops(&query, &keys, &values, pos);
         for (got, expected) in got.iter().zip(&expected) {

@@ -1,0 +1,216 @@
+//! A backward pass of our own for a result that was computed outside of candle's graph.
+//!
+//! candle's fast operations (norm, rotary embedding, softmax) have no backward, and its product computes the gradient
+//! of frozen weights as well, which costs a third of a training step. [`attach`] lets [`super::gradient`] run any
+//! forward it likes, on any device, and hand the graph its result. The price is one copy of the result.
+
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage, Result, Shape,
+    Storage, Tensor,
+};
+
+/// From the gradient of a result to those of the inputs.
+type Backward<const N: usize> = Box<dyn Fn(&Tensor) -> Result<[Tensor; N]> + Send + Sync>;
+
+/// An operation whose result is known.
+pub(super) struct Known<const N: usize> {
+    /// Contiguous, without a graph.
+    value: Tensor,
+    backward: Backward<N>,
+}
+
+/// `value`, as a function of `inputs` whose gradient `backward` computes; `value` itself if no input is on a path to a
+/// variable, as in every completion.
+///
+/// # Errors
+/// If the device fails.
+pub(super) fn attach<const N: usize>(
+    inputs: [&Tensor; N],
+    value: Tensor,
+    backward: impl Fn(&Tensor) -> Result<[Tensor; N]> + Send + Sync + 'static,
+) -> Result<Tensor>
+where
+    Known<N>: Operation<N>,
+{
+    if !inputs.iter().any(|input| input.track_op()) {
+        return Ok(value);
+    }
+    Known { value: value.contiguous()?, backward: Box::new(backward) }.apply(inputs)
+}
+
+/// candle has one trait per number of inputs.
+pub(super) trait Operation<const N: usize> {
+    /// The result, with this operation in its graph.
+    fn apply(self, inputs: [&Tensor; N]) -> Result<Tensor>;
+}
+
+impl Operation<1> for Known<1> {
+    fn apply(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.apply_op1(self)
+    }
+}
+
+impl Operation<2> for Known<2> {
+    fn apply(self, [x, y]: [&Tensor; 2]) -> Result<Tensor> {
+        x.apply_op2(y, self)
+    }
+}
+
+impl Operation<3> for Known<3> {
+    fn apply(self, [x, y, z]: [&Tensor; 3]) -> Result<Tensor> {
+        x.apply_op3(y, z, self)
+    }
+}
+
+impl<const N: usize> Known<N> {
+    fn copy(&self) -> Result<(Storage, Shape)> {
+        let (storage, layout) = self.value.storage_and_layout();
+        Ok((storage.try_clone(layout)?, self.value.shape().clone()))
+    }
+
+    fn cpu(&self) -> Result<(CpuStorage, Shape)> {
+        match self.copy()? {
+            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
+            _ => candle_core::bail!("inputs and result are on different devices"),
+        }
+    }
+
+    fn cuda(&self) -> Result<(CudaStorage, Shape)> {
+        match self.copy()? {
+            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
+            _ => candle_core::bail!("inputs and result are on different devices"),
+        }
+    }
+
+    fn metal(&self) -> Result<(MetalStorage, Shape)> {
+        match self.copy()? {
+            (Storage::Metal(storage), shape) => Ok((storage, shape)),
+            _ => candle_core::bail!("inputs and result are on different devices"),
+        }
+    }
+}
+
+impl CustomOp1 for Known<1> {
+    fn name(&self) -> &'static str {
+        "known-of-one"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.cpu()
+    }
+
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.cuda()
+    }
+
+    fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
+        self.metal()
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let [x] = (self.backward)(grad)?;
+        Ok(Some(x))
+    }
+}
+
+impl CustomOp2 for Known<2> {
+    fn name(&self) -> &'static str {
+        "known-of-two"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.cpu()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.cuda()
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.metal()
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [x, y] = (self.backward)(grad)?;
+        Ok((Some(x), Some(y)))
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "candle's trait")]
+impl CustomOp3 for Known<3> {
+    fn name(&self) -> &'static str {
+        "known-of-three"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.cpu()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.cuda()
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.metal()
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [x, y, z] = (self.backward)(grad)?;
+        Ok((Some(x), Some(y), Some(z)))
+    }
+}
