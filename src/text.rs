@@ -6,6 +6,7 @@
 
 pub mod document;
 pub mod edit;
+pub mod language;
 pub mod position;
 
 pub use document::Document;

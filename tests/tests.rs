@@ -12,4 +12,5 @@ mod sequence;
 mod support;
 mod tidy;
 mod tokenizer;
+mod train;
 mod transformer;

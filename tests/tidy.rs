@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use source::Source;
 
 /// Top-level modules by layer. A module may import those of a strictly smaller number; the leaves have negative ones.
-const LAYERS: [(&str, i8); 11] = [
+const LAYERS: [(&str, i8); 12] = [
     ("config", -2),
     ("text", -1),
     ("registry", -1),
@@ -27,6 +27,7 @@ const LAYERS: [(&str, i8); 11] = [
     ("engine", 3),
     ("complete", 4),
     ("lsp", 5),
+    ("train", 5),
     ("cli", 6),
 ];
 
@@ -55,7 +56,7 @@ const OUTSIDE_CRATES: [(&str, &[&str]); 30] = [
     ("rayon", &["engine/local.rs", "engine/pair.rs", "model/transformer.rs"]),
     ("ropey", &["text"]),
     ("serde", &[ANYWHERE]),
-    ("serde_json", &["registry", "lsp", "cli"]),
+    ("serde_json", &["registry", "lsp", "train", "cli"]),
     ("sha2", &["registry", "complete/ask.rs"]),
     ("signal_hook", &["cli"]),
     ("tempfile", &["registry"]),

@@ -73,6 +73,42 @@ fn tiny() -> Tokenizer {
     Tokenizer::from_gguf(&Gguf::open(&path).unwrap()).unwrap()
 }
 
+/// Each token's range holds its bytes, ranges follow each other, and tokens overlap only in characters that they share.
+fn check_offsets(tokenizer: &Tokenizer, text: &str) {
+    let encoded = tokenizer.encode_with_offsets(text).unwrap();
+    let tokens: Vec<u32> = encoded.iter().map(|(token, _)| *token).collect();
+    assert_eq!(tokens, tokenizer.encode(text).unwrap());
+    let mut at = 0;
+    for (token, range) in encoded {
+        let end = at + tokenizer.bytes(token).len();
+        let start = (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap();
+        let char_end = (end..).find(|&at| text.is_char_boundary(at)).unwrap();
+        assert_eq!(range, start..char_end, "{:?}", tokenizer.describe(token));
+        at = end;
+    }
+    assert_eq!(at, text.len());
+}
+
+#[test]
+fn offsets_are_the_characters_that_a_token_has_part_in() {
+    check_offsets(&tiny(), "");
+    check_offsets(&tiny(), &unicode_lines(200));
+    let Some(path) = real_models::find(real_models::SECURITY) else { return };
+    let tokenizer = Tokenizer::from_gguf(&Gguf::open(&path).unwrap()).unwrap();
+    check_offsets(&tokenizer, &unicode_lines(1000));
+    check_offsets(&tokenizer, include_str!("tokenizer.rs"));
+}
+
+#[test]
+fn offsets_cover_text_that_the_normalizer_changes() {
+    let tokenizer = tiny();
+    // Composed to é, two bytes and so two tokens for the three bytes of the text.
+    let ranges = tokenizer.encode_with_offsets("ae\u{301}b").unwrap();
+    let ranges: Vec<_> = ranges.into_iter().map(|(_, range)| range).collect();
+    assert_eq!((ranges.first(), ranges.last()), (Some(&(0..1)), Some(&(4..5))));
+    assert!((0..5).all(|at| ranges.iter().any(|range| range.contains(&at))), "{ranges:?}");
+}
+
 #[test]
 fn text_that_spells_a_special_token_stays_text() {
     let tokenizer = tiny();

@@ -1,7 +1,7 @@
 //! `cosec-ls complete FILE:LINE[:COLUMN]`: the editor's completion, in a terminal or a script.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +12,7 @@ use crate::complete::{Explanation, Reason, Suggestion};
 use crate::config::{Mode, Settings};
 use crate::engine::{Finish, RequestStats, Role, State, TokenTrace};
 use crate::registry::Registry;
+use crate::text::language::language_of;
 
 use super::doctor::describe_adapter;
 use super::session::Session;
@@ -163,26 +164,6 @@ fn locate(text: &str, line: usize, column: Option<usize>) -> Result<usize> {
     let at =
         at.with_context(|| format!("line {line} has columns 1 to {n_columns}, not {column}"))?;
     Ok(start + at)
-}
-
-/// The language id of a file's extension.
-fn language_of(path: &Path) -> &str {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
-    match extension {
-        "py" | "pyi" => "python",
-        "rs" => "rust",
-        "c" | "h" => "c",
-        "cc" | "cpp" | "cxx" | "hpp" => "cpp",
-        "js" | "mjs" | "cjs" => "javascript",
-        "ts" => "typescript",
-        "go" => "go",
-        "java" => "java",
-        "rb" => "ruby",
-        "php" => "php",
-        "cs" => "csharp",
-        "sh" | "bash" => "shellscript",
-        other => other,
-    }
 }
 
 fn parse_mode(name: &str) -> Result<Mode, String> {

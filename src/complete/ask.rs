@@ -9,12 +9,9 @@ use super::surroundings::Surroundings;
 use super::trigger::{Extent, stop_rules};
 use crate::config::{Decoding, MultiLine, Settings};
 use crate::engine::{DocumentId, LoadedProfile, PromptBudget, Request, State};
-use crate::prompt::window::{WindowBudget, prompt_at};
+use crate::prompt::window::prompt_at;
 use crate::prompt::{Layout, Prompt};
 use crate::text::{ByteIdx, Document};
-
-/// Bytes of code per token, a little more than usual: the engine cuts the window once more, in tokens.
-const BYTES_PER_TOKEN: usize = 4;
 
 /// The settings that a suggestion was made under: under others it is not remembered.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,21 +67,18 @@ pub fn terms(
 
 /// What to ask the engine.
 pub fn request(place: &Place, terms: &Terms, settings: &Settings, state: &State) -> Request {
-    let window = WindowBudget {
-        prefix_bytes: settings.prefix_tokens.saturating_mul(BYTES_PER_TOKEN),
-        suffix_bytes: settings.suffix_tokens.saturating_mul(BYTES_PER_TOKEN),
+    let budget = PromptBudget {
+        prefix_tokens: settings.prefix_tokens,
+        suffix_tokens: settings.suffix_tokens,
     };
-    let mut prompt = prompt_at(&place.document, place.cursor, window);
+    let mut prompt = prompt_at(&place.document, place.cursor, budget.into());
     prompt.layout = match loaded(state) {
         Some(loaded) if !loaded.fill_in_middle => Layout::LeftToRight,
         _ => Layout::FillInMiddle,
     };
     Request {
         document: place.id.clone(),
-        budget: PromptBudget {
-            prefix_tokens: settings.prefix_tokens,
-            suffix_tokens: settings.suffix_tokens,
-        },
+        budget,
         decoding: terms.decoding,
         seed: seed(&prompt, place.document.language()),
         stop: stop_rules(&place.near, place.extent, settings),

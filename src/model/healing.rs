@@ -18,6 +18,11 @@ impl Healing {
         Self { pending: last.map_or(Vec::new(), |token| tokenizer.bytes(token).to_vec()) }
     }
 
+    /// The bytes that decoding must reproduce first.
+    pub fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
     /// The tokens that may come next; `None` once the buffer's text is reproduced, when every token may.
     pub fn allowed(&self, tokenizer: &Tokenizer) -> Option<Vec<u32>> {
         match self.pending.is_empty() {

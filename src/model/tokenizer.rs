@@ -4,6 +4,7 @@
 //! steer the model. Special tokens are reached by name through [`Tokenizer::special`] only, and never decode to text.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
@@ -87,6 +88,22 @@ impl Tokenizer {
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
         let encoding = self.inner.encode_fast(text, false);
         Ok(encoding.map_err(|e| Error::Tokenizer(e.to_string()))?.get_ids().to_vec())
+    }
+
+    /// The tokens of `text` as [`Tokenizer::encode`] gives them, each with the bytes of `text` that it stands for: whole
+    /// characters, so that tokens that share a character overlap. Together the ranges cover `text`.
+    ///
+    /// # Errors
+    /// If the tokenizer fails; text cannot make it fail.
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, Error> {
+        let encoding = self.inner.encode(text, false);
+        let encoding = encoding.map_err(|e| Error::Tokenizer(e.to_string()))?;
+        let offsets = encoding.get_offsets();
+        // Where the normalizer joins characters, it counts the first of them only.
+        let next_starts = offsets.iter().skip(1).map(|&(start, _)| start).chain([text.len()]);
+        let ranges =
+            offsets.iter().zip(next_starts).map(|(&(start, end), next)| start..end.max(next));
+        Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
     }
 
     /// The id of a special token such as `<|fim_middle|>`.

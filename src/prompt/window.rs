@@ -7,8 +7,12 @@
 
 use std::ops::Range;
 
+use super::fim::PromptBudget;
 use super::{Layout, Prompt};
 use crate::text::{ByteIdx, Document};
+
+/// Bytes of code per token, a little more than usual: the budget in tokens cuts once more.
+const BYTES_PER_TOKEN: usize = 4;
 
 /// The window's start moves by this part of the budget at once.
 const STEPS_PER_BUDGET: usize = 4;
@@ -20,6 +24,16 @@ pub struct WindowBudget {
     pub prefix_bytes: usize,
     /// For the text after the cursor.
     pub suffix_bytes: usize,
+}
+
+impl From<PromptBudget> for WindowBudget {
+    /// Room for as many tokens as `budget` allows.
+    fn from(budget: PromptBudget) -> Self {
+        Self {
+            prefix_bytes: budget.prefix_tokens.saturating_mul(BYTES_PER_TOKEN),
+            suffix_bytes: budget.suffix_tokens.saturating_mul(BYTES_PER_TOKEN),
+        }
+    }
 }
 
 /// The text around `cursor`, which lies on a character boundary; the layout is [`Layout::FillInMiddle`].
