@@ -2,12 +2,14 @@
 //!
 //! [`Registry`] knows what there is ([`manifest`]) and what of it is on this machine (`store`), and fetches the rest from
 //! the sources that an entry names, in order (`download`: `hub`, `pip`, or a local path). A path that it returns has had
-//! its sha256 checked. Everything blocks: servers call it from a thread of their own.
+//! its sha256 checked, and so have the bytes of an adapter ([`adapters`]). Everything blocks: servers call it from a
+//! thread of their own.
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+pub mod adapters;
 pub mod manifest;
 
 mod download;
@@ -15,10 +17,11 @@ mod hub;
 mod pip;
 mod store;
 
+pub use adapters::{AdapterFiles, AdapterPlace};
 pub use manifest::{Adapter, Family, Fim, FimOrder, Model, Profile};
 
 use download::{Job, Means};
-use manifest::{Artifact, Manifest, known};
+use manifest::{Manifest, known};
 use store::Store;
 
 /// Where the registry looks. The default is what a user without special wishes gets.
@@ -110,8 +113,10 @@ pub enum Presence {
     },
     /// There is a file, but it was not checked since it changed.
     Unverified(PathBuf),
-    /// Complete, and its sha256 was right.
+    /// Complete, and its sha256 was right. The directory of an adapter.
     Ready(PathBuf),
+    /// Inside the program.
+    BuiltIn,
 }
 
 /// What can go wrong between a name and a verified file.
@@ -134,6 +139,14 @@ pub enum Error {
     Unknown {
         /// `profile`, `model`, …
         kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What could have been.
+        known: Vec<String>,
+    },
+    /// Neither the name of an adapter nor a directory.
+    #[error("`{name}` is no directory and no adapter of models.toml; known: {}", none_or(known))]
+    UnknownAdapter {
         /// What was asked for.
         name: String,
         /// What could have been.
@@ -226,6 +239,13 @@ fn list(attempts: &[Attempt]) -> String {
     attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
 }
 
+fn none_or(names: &[String]) -> String {
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
+}
+
 impl Registry {
     /// Reads `models.toml`; touches no weights and creates nothing.
     ///
@@ -275,6 +295,27 @@ impl Registry {
         adapters.get(name).ok_or_else(|| unknown("adapter", name, known(adapters)))
     }
 
+    /// The files of an adapter: of the entry of this name, checked against its sha256, or else of a directory that PEFT
+    /// or our trainer wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownAdapter`] if it is neither; [`Error::Unavailable`] says what is wrong with each source of an
+    /// entry, [`Error::Io`] with the files of a directory.
+    pub fn adapter_files(&self, name_or_directory: &str) -> Result<AdapterFiles, Error> {
+        let known_adapters = &self.manifest.adapters;
+        if let Some(adapter) = known_adapters.get(name_or_directory) {
+            return adapters::read(adapter);
+        }
+        match Path::new(name_or_directory).is_dir() {
+            true => adapters::open(name_or_directory),
+            false => Err(Error::UnknownAdapter {
+                name: name_or_directory.to_owned(),
+                known: known(known_adapters),
+            }),
+        }
+    }
+
     /// All profiles, by name.
     pub fn profiles(&self) -> impl Iterator<Item = &Profile> {
         self.manifest.profiles.values()
@@ -289,20 +330,22 @@ impl Registry {
         if let Some(profile) = self.manifest.profiles.get(name) {
             return Ok(profile.files());
         }
-        if let Some(artifact) = self.find(name) {
-            return Ok(vec![artifact.name]);
+        let Manifest { models, adapters, profiles, .. } = &self.manifest;
+        let model = models.get(name).map(|model| model.name.as_str());
+        let adapter = || adapters.get(name).map(|adapter| adapter.name.as_str());
+        if let Some(name) = model.or_else(adapter) {
+            return Ok(vec![name]);
         }
-        let mut names = known(&self.manifest.profiles);
-        names.extend(self.artifacts().map(|artifact| artifact.name.to_owned()));
+        let names = [known(profiles), known(models), known(adapters)].concat();
         Err(unknown("profile or model", name, names))
     }
 
-    /// The file of a model or adapter if it is complete and was verified; reads no more than its length and time.
+    /// The file of a model if it is complete and was verified; reads no more than its length and time.
     pub fn path_if_present(&self, name: &str) -> Option<PathBuf> {
-        self.store.verified(&self.find(name)?)
+        self.store.verified(&self.manifest.models.get(name)?.artifact())
     }
 
-    /// The verified file of a model or adapter, fetched if need be.
+    /// The verified file of a model, fetched if need be.
     ///
     /// Several processes may ask at once: one fetches, the others wait and then find the file.
     ///
@@ -311,7 +354,7 @@ impl Registry {
     /// [`Error::Unavailable`] says what each source said; [`Error::DiskFull`] and [`Error::Cancelled`] end the pull at
     /// once. In all three cases what is complete stays for the next pull.
     pub fn ensure(&self, name: &str, progress: &dyn Progress) -> Result<PathBuf, Error> {
-        let artifact = self.artifact(name)?;
+        let artifact = self.model(name)?.artifact();
         if let Some(path) = self.store.verified(&artifact) {
             return Ok(path);
         }
@@ -323,14 +366,14 @@ impl Registry {
         download::fetch(&job, &self.means)
     }
 
-    /// Reads the whole file of a model or adapter again and checks its sha256.
+    /// Reads the whole file of a model again and checks its sha256.
     ///
     /// # Errors
     ///
     /// [`Error::Absent`] if there is no file, [`Error::Checksum`] if it is not the right one; it then counts as
     /// unverified.
     pub fn verify(&self, name: &str) -> Result<PathBuf, Error> {
-        let artifact = self.artifact(name)?;
+        let artifact = self.model(name)?.artifact();
         let Some(path) = self.store.present(&artifact) else {
             return Err(Error::Absent {
                 name: name.to_owned(),
@@ -344,14 +387,14 @@ impl Registry {
         Ok(path)
     }
 
-    /// Removes the file of a model or adapter and what an interrupted pull left; a file outside the store is only
-    /// forgotten. Returns the bytes that became free.
+    /// Removes the file of a model and what an interrupted pull left; a file outside the store is only forgotten.
+    /// Returns the bytes that became free.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if something cannot be removed.
     pub fn remove(&self, name: &str) -> Result<u64, Error> {
-        let artifact = self.artifact(name)?;
+        let artifact = self.model(name)?.artifact();
         let job = Job::new(artifact, &self.store, &Silent);
         let _lock = job.lock()?;
         self.store.remove(&artifact)
@@ -359,41 +402,32 @@ impl Registry {
 
     /// All models and adapters, by name, models first.
     pub fn list(&self) -> Vec<Listed> {
-        let models = self.manifest.models.values().map(|m| (m.artifact(), &m.licence));
-        let adapters = self.manifest.adapters.values().map(|a| (a.artifact(), &a.licence));
-        let listed = |(artifact, licence): (Artifact<'_>, &String)| Listed {
-            name: artifact.name.to_owned(),
-            size_bytes: artifact.size_bytes,
-            licence: licence.clone(),
-            profiles: self.used_by(artifact.name),
-            presence: self.store.presence(&artifact),
+        let model = |model: &Model| Listed {
+            name: model.name.clone(),
+            size_bytes: model.size_bytes,
+            licence: model.licence.clone(),
+            profiles: self.used_by(&model.name),
+            presence: self.store.presence(&model.artifact()),
         };
-        models.chain(adapters).map(listed).collect()
+        let adapter = |adapter: &Adapter| Listed {
+            name: adapter.name.clone(),
+            size_bytes: adapter.size_bytes,
+            licence: adapter.licence.clone(),
+            profiles: self.used_by(&adapter.name),
+            presence: adapters::presence(adapter),
+        };
+        let models = self.manifest.models.values().map(model);
+        models.chain(self.manifest.adapters.values().map(adapter)).collect()
     }
 
     /// Where the files live.
-    pub fn directory(&self) -> &std::path::Path {
+    pub fn directory(&self) -> &Path {
         self.store.directory()
     }
 
     fn used_by(&self, name: &str) -> Vec<String> {
         let using = self.profiles().filter(|profile| profile.files().contains(&name));
         using.map(|profile| profile.name.clone()).collect()
-    }
-
-    fn artifacts(&self) -> impl Iterator<Item = Artifact<'_>> {
-        let models = self.manifest.models.values().map(Model::artifact);
-        models.chain(self.manifest.adapters.values().map(Adapter::artifact))
-    }
-
-    fn find(&self, name: &str) -> Option<Artifact<'_>> {
-        let model = self.manifest.models.get(name).map(Model::artifact);
-        model.or_else(|| self.manifest.adapters.get(name).map(Adapter::artifact))
-    }
-
-    fn artifact(&self, name: &str) -> Result<Artifact<'_>, Error> {
-        let names = || self.artifacts().map(|artifact| artifact.name.to_owned()).collect();
-        self.find(name).ok_or_else(|| unknown("model or adapter", name, names()))
     }
 }
 

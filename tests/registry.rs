@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use hub::Hub;
 
+mod adapters;
 mod hub;
 
 /// What every model of these tests holds: long enough for several parts, different everywhere.
@@ -230,33 +231,6 @@ mod manifest {
         let profile =
             "[profiles.x]\nbase = \"toy\"\nsecurity = \"toy\"\ndecoding = { alpha = 1.5 }\n";
         check(&format!("{}{profile}", toy(&[PIP])), 13, &["`alpha`"]);
-    }
-
-    #[test]
-    fn adapter_must_fit_the_security_model() {
-        let adapter = r#"
-[adapters.safe]
-trained_on_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
-size_bytes = 1
-sha256 = "SHA"
-licence = "MIT"
-sources = [{ path = "safe.safetensors" }]
-
-[profiles.x]
-base = "toy"
-security = "toy"
-adapter = "safe"
-"#;
-        let entries = format!("{}{adapter}", toy(&[PIP]));
-        check(&entries, 21, &["was trained on a model with sha256 000", "`toy` has"]);
-        let fits = entries.replace(&"0".repeat(64), "SHA");
-        let registry = Machine::new(&fits).open();
-        assert_eq!(registry.profile("x").unwrap().files(), ["toy", "safe"]);
-        check(
-            &entries.replace("\"safe\"", "\"sage\""),
-            21,
-            &["`sage`, which is no adapter", "safe"],
-        );
     }
 
     #[test]

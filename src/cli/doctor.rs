@@ -76,7 +76,14 @@ fn print_profile(registry: &Registry, settings: &Settings) -> bool {
         println!("{role:<13} {name}: {}", if found { "here, verified" } else { "not here" });
         here &= found;
     }
-    println!("adapter       {}", describe_adapter(profile.adapter.as_deref()));
+    match profile.adapter.as_ref().map(|name| registry.adapter_files(name)) {
+        None => println!("adapter       {}", describe_adapter(None)),
+        Some(Ok(files)) => println!("adapter       {}: {}, verified", files.name, files.place),
+        Some(Err(error)) => {
+            println!("adapter       {error}");
+            here = false;
+        }
+    }
     here
 }
 

@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 
 use super::progress::Terminal;
 use crate::config::Settings;
-use crate::registry::{Listed, Presence, Profile, Registry};
+use crate::registry::{AdapterPlace, Error, Listed, Presence, Profile, Registry};
 
 /// Models on this machine.
 #[derive(Args, Debug)]
@@ -23,22 +23,22 @@ enum Command {
     List,
     /// Fetch models, or all models of profiles; goes on where an earlier pull was interrupted
     Pull {
-        /// Names of models or profiles [default: the default profile]
+        /// Names of models, adapters or profiles [default: the default profile]
         names: Vec<String>,
     },
     /// Read files again in full and check their sha256
     Verify {
-        /// Names of models or profiles [default: all that are here]
+        /// Names of models, adapters or profiles [default: all that are here]
         names: Vec<String>,
     },
     /// Print the paths of files that are here and verified
     Path {
-        /// Names of models or profiles [default: the default profile]
+        /// Names of models, adapters or profiles [default: the default profile]
         names: Vec<String>,
     },
     /// Remove files, and what interrupted pulls left of them
     Rm {
-        /// Names of models or profiles
+        /// Names of models, adapters or profiles
         #[arg(required = true)]
         names: Vec<String>,
     },
@@ -84,8 +84,7 @@ fn pull(registry: &Registry, names: &[String]) -> Result<()> {
     let files = files(registry, names)?;
     let progress = Terminal::new();
     for file in files {
-        let path = registry.ensure(file, &progress)?;
-        println!("{file}: {}", path.display());
+        println!("{file}: {}", fetch(registry, file, &progress)?);
     }
     for profile in names.iter().filter_map(|name| registry.profile(name).ok()) {
         println!("profile {}: {profile}", profile.name);
@@ -93,17 +92,29 @@ fn pull(registry: &Registry, names: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Where a verified model or adapter is, in words.
+fn fetch(registry: &Registry, name: &str, progress: &Terminal) -> Result<String, Error> {
+    match registry.adapter(name) {
+        Ok(_) => Ok(registry.adapter_files(name)?.place.to_string()),
+        Err(_) => Ok(registry.ensure(name, progress)?.display().to_string()),
+    }
+}
+
 fn verify(registry: &Registry, names: Vec<String>) -> Result<()> {
     let here =
-        |listed: &Listed| matches!(listed.presence, Presence::Ready(_) | Presence::Unverified(_));
+        |listed: &Listed| !matches!(listed.presence, Presence::Absent | Presence::Partial { .. });
     let names = match names.is_empty() {
         true => registry.list().into_iter().filter(here).map(|listed| listed.name).collect(),
         false => names,
     };
     let mut n_wrong = 0;
     for file in files(registry, &names)? {
-        match registry.verify(file) {
-            Ok(path) => println!("{file}: right, {}", path.display()),
+        let place = match registry.adapter(file) {
+            Ok(_) => registry.adapter_files(file).map(|files| files.place.to_string()),
+            Err(_) => registry.verify(file).map(|path| path.display().to_string()),
+        };
+        match place {
+            Ok(place) => println!("{file}: right, {place}"),
             Err(error) => {
                 n_wrong += 1;
                 println!("{file}: {error}");
@@ -118,6 +129,14 @@ fn verify(registry: &Registry, names: Vec<String>) -> Result<()> {
 
 fn paths(registry: &Registry, names: &[String]) -> Result<()> {
     for file in files(registry, names)? {
+        if registry.adapter(file).is_ok() {
+            match registry.adapter_files(file)?.place {
+                AdapterPlace::Directory(directory) => println!("{}", directory.display()),
+                // Standard output is for paths.
+                AdapterPlace::BuiltIn => eprintln!("{file}: built into the program, in no file"),
+            }
+            continue;
+        }
         match registry.path_if_present(file) {
             Some(path) => println!("{}", path.display()),
             None => bail!("`{file}` is not here; fetch it with `cosec-ls models pull {file}`"),
@@ -128,7 +147,10 @@ fn paths(registry: &Registry, names: &[String]) -> Result<()> {
 
 fn remove(registry: &Registry, names: &[String]) -> Result<()> {
     for file in files(registry, names)? {
-        println!("{file}: {} freed", HumanBytes(registry.remove(file)?));
+        match registry.adapter(file) {
+            Ok(_) => println!("{file}: an adapter is used where it is, nothing was removed"),
+            Err(_) => println!("{file}: {} freed", HumanBytes(registry.remove(file)?)),
+        }
     }
     Ok(())
 }
@@ -154,6 +176,7 @@ fn render_file(text: &mut String, listed: &Listed) {
         Presence::Partial { bytes } => format!("{} of it", HumanBytes(*bytes)),
         Presence::Unverified(_) => "here, not verified".to_owned(),
         Presence::Ready(_) => "ready".to_owned(),
+        Presence::BuiltIn => "built in".to_owned(),
     };
     let Listed { name, licence, profiles, .. } = listed;
     let used_by = match profiles.is_empty() {

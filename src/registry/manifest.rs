@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::Error;
+use super::adapters::AdapterSource;
 use crate::config::{Decoding, Sampling};
 
 /// The file that is built into the program.
@@ -27,8 +28,8 @@ pub struct Manifest {
     pub adapters: BTreeMap<String, Adapter>,
     /// Pairs to decode with.
     pub profiles: BTreeMap<String, Profile>,
-    /// Where each profile names others, for [`Manifest::check`].
-    references: BTreeMap<String, Vec<Reference>>,
+    /// Where each profile and adapter names others, for [`Manifest::check`].
+    references: BTreeMap<Owner, Vec<Reference>>,
 }
 
 /// One file of weights.
@@ -92,24 +93,23 @@ pub enum FimOrder {
     SuffixPrefixMiddle,
 }
 
-/// Weights beside those of a security model.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Weights beside those of a security model, in PEFT's format.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Adapter {
-    /// Its name in `models.toml`, and in the store.
-    #[serde(skip)]
+    /// Its name in `models.toml`.
     pub name: String,
-    /// sha256 of the model that it was trained on: beside any other model it is noise.
-    pub trained_on_sha256: Sha256,
-    /// Length of the file.
+    /// Name of the model that it was trained on.
+    pub trained_on: String,
+    /// sha256 of that model's file: beside any other model the adapter is noise.
+    pub model_sha256: Sha256,
+    /// Length of `adapter_model.safetensors`.
     pub size_bytes: u64,
-    /// Pins the bytes, whatever the source.
+    /// Pins the bytes of `adapter_model.safetensors`, whatever the source.
     pub sha256: Sha256,
     /// SPDX identifier.
     pub licence: String,
-    /// Where the file comes from, in the order to try; at least one.
-    #[serde(deserialize_with = "at_least_one")]
-    pub sources: Vec<Source>,
+    /// Where it comes from, in the order to try; at least one.
+    pub sources: Vec<AdapterSource>,
 }
 
 /// Two models that decode together, and how.
@@ -171,11 +171,10 @@ pub struct PipSource {
 #[serde(try_from = "String")]
 pub struct Sha256(String);
 
-/// What fetching and storing need to know of a model or an adapter.
+/// What fetching and storing need to know of a model.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Artifact<'a> {
     pub(super) name: &'a str,
-    pub(super) extension: &'static str,
     pub(super) size_bytes: u64,
     pub(super) sha256: &'a Sha256,
     pub(super) sources: &'a [Source],
@@ -210,41 +209,45 @@ impl Manifest {
             model.sources.iter_mut().for_each(|source| source.resolve(directory));
             self.models.insert(name, model);
         }
-        for (Name(name), mut adapter) in entries.adapters {
-            adapter.name.clone_from(&name);
-            adapter.sources.iter_mut().for_each(|source| source.resolve(directory));
-            self.adapters.insert(name, adapter);
+        let at = |span| Place::of(text, file, span);
+        for (Name(name), entry) in entries.adapters {
+            let references = vec![Reference::new("trained_on", &entry.trained_on, at)];
+            self.references.insert(Owner("adapter", name.clone()), references);
+            self.adapters.insert(name.clone(), entry.into_adapter(name, directory));
         }
         for (Name(name), entry) in entries.profiles {
-            let at = |span| Place::of(text, file, span);
-            self.references.insert(name.clone(), entry.references(at));
+            self.references.insert(Owner("profile", name.clone()), entry.references(at));
             self.profiles.insert(name.clone(), entry.into_profile(name));
         }
         Ok(())
     }
 
-    /// Every name that a profile uses must be known, and an adapter must fit its model.
+    /// Every name that an entry uses must be known, and an adapter must fit its model.
     fn check(&self) -> Result<(), Error> {
-        for (profile, references) in &self.references {
+        for (owner, references) in &self.references {
             for reference in references {
-                self.check_reference(&self.profiles[profile], reference)?;
+                match reference.field {
+                    "adapter" => self.check_adapter(&self.profiles[&owner.1], reference)?,
+                    _ => self.check_model(owner, reference)?,
+                }
             }
         }
         Ok(())
     }
 
-    fn check_reference(&self, profile: &Profile, reference: &Reference) -> Result<(), Error> {
-        let Reference { field, name, place } = reference;
-        if *field != "adapter" {
-            return match self.models.contains_key(name) {
-                true => Ok(()),
-                false => Err(place.error(&format!(
-                    "`{field}` of profile `{}` is `{name}`, which is no model; known: {}",
-                    profile.name,
-                    known(&self.models).join(", ")
-                ))),
-            };
+    fn check_model(&self, owner: &Owner, reference: &Reference) -> Result<(), Error> {
+        let (Reference { field, name, place }, Owner(kind, owner)) = (reference, owner);
+        match self.models.contains_key(name) {
+            true => Ok(()),
+            false => Err(place.error(&format!(
+                "`{field}` of {kind} `{owner}` is `{name}`, which is no model; known: {}",
+                known(&self.models).join(", ")
+            ))),
         }
+    }
+
+    fn check_adapter(&self, profile: &Profile, reference: &Reference) -> Result<(), Error> {
+        let Reference { name, place, .. } = reference;
         let Some(adapter) = self.adapters.get(name) else {
             return Err(place.error(&format!(
                 "`adapter` of profile `{}` is `{name}`, which is no adapter; known: {}",
@@ -253,12 +256,13 @@ impl Manifest {
             )));
         };
         let security = &self.models[&profile.security];
-        if adapter.trained_on_sha256 == security.sha256 {
+        if adapter.model_sha256 == security.sha256 {
             return Ok(());
         }
         Err(place.error(&format!(
-            "`adapter` of profile `{}` was trained on a model with sha256 {}, but `{}` has {}",
-            profile.name, adapter.trained_on_sha256, security.name, security.sha256
+            "`adapter` of profile `{}` is `{name}`, which was trained on `{}` with sha256 {}, but the security model \
+             `{}` has sha256 {}",
+            profile.name, adapter.trained_on, adapter.model_sha256, security.name, security.sha256
         )))
     }
 }
@@ -272,19 +276,6 @@ impl Model {
     pub(super) fn artifact(&self) -> Artifact<'_> {
         Artifact {
             name: &self.name,
-            extension: "gguf",
-            size_bytes: self.size_bytes,
-            sha256: &self.sha256,
-            sources: &self.sources,
-        }
-    }
-}
-
-impl Adapter {
-    pub(super) fn artifact(&self) -> Artifact<'_> {
-        Artifact {
-            name: &self.name,
-            extension: "safetensors",
             size_bytes: self.size_bytes,
             sha256: &self.sha256,
             sources: &self.sources,
@@ -293,12 +284,18 @@ impl Adapter {
 }
 
 impl Profile {
-    /// Names of the files that it needs, each once.
-    pub fn files(&self) -> Vec<&str> {
-        let mut files = vec![self.base.as_str()];
+    /// Names of the models that it needs, each once.
+    pub fn models(&self) -> Vec<&str> {
+        let mut models = vec![self.base.as_str()];
         if self.security != self.base {
-            files.push(&self.security);
+            models.push(&self.security);
         }
+        models
+    }
+
+    /// Names of the models and the adapter that it needs, each once.
+    pub fn files(&self) -> Vec<&str> {
+        let mut files = self.models();
         files.extend(self.adapter.as_deref());
         files
     }
@@ -383,7 +380,7 @@ struct Entries {
     #[serde(default)]
     models: BTreeMap<Name, Model>,
     #[serde(default)]
-    adapters: BTreeMap<Name, Adapter>,
+    adapters: BTreeMap<Name, AdapterEntry>,
     #[serde(default)]
     profiles: BTreeMap<Name, ProfileEntry>,
 }
@@ -406,6 +403,34 @@ impl TryFrom<String> for Name {
     }
 }
 
+/// An adapter as it is written: the name in it remembers where it stands.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdapterEntry {
+    trained_on: Spanned<String>,
+    model_sha256: Sha256,
+    size_bytes: u64,
+    sha256: Sha256,
+    licence: String,
+    #[serde(deserialize_with = "at_least_one")]
+    sources: Vec<AdapterSource>,
+}
+
+impl AdapterEntry {
+    fn into_adapter(mut self, name: String, directory: &Path) -> Adapter {
+        self.sources.iter_mut().for_each(|source| source.resolve(directory));
+        Adapter {
+            name,
+            trained_on: self.trained_on.into_inner(),
+            model_sha256: self.model_sha256,
+            size_bytes: self.size_bytes,
+            sha256: self.sha256,
+            licence: self.licence,
+            sources: self.sources,
+        }
+    }
+}
+
 /// A profile as it is written: its names remember where they stand.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -420,11 +445,7 @@ struct ProfileEntry {
 impl ProfileEntry {
     /// Base and security before the adapter, whose check needs a known security model.
     fn references(&self, at: impl Fn(Range<usize>) -> Place) -> Vec<Reference> {
-        let named = |field, name: &Spanned<String>| Reference {
-            field,
-            name: name.get_ref().clone(),
-            place: at(name.span()),
-        };
+        let named = |field, name| Reference::new(field, name, &at);
         let mut references = vec![named("base", &self.base), named("security", &self.security)];
         references.extend(self.adapter.as_ref().map(|adapter| named("adapter", adapter)));
         references
@@ -441,12 +462,26 @@ impl ProfileEntry {
     }
 }
 
+/// Kind and name of an entry that names others.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Owner(&'static str, String);
+
 /// A field that names another entry.
 #[derive(Debug)]
 struct Reference {
     field: &'static str,
     name: String,
     place: Place,
+}
+
+impl Reference {
+    fn new(
+        field: &'static str,
+        name: &Spanned<String>,
+        at: impl Fn(Range<usize>) -> Place,
+    ) -> Self {
+        Self { field, name: name.get_ref().clone(), place: at(name.span()) }
+    }
 }
 
 /// A line of a file, for messages.
@@ -478,8 +513,10 @@ fn one() -> u32 {
     1
 }
 
-fn at_least_one<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Source>, D::Error> {
-    let sources = Vec::<Source>::deserialize(from)?;
+fn at_least_one<'de, D: Deserializer<'de>, S: Deserialize<'de>>(
+    from: D,
+) -> Result<Vec<S>, D::Error> {
+    let sources = Vec::<S>::deserialize(from)?;
     match sources.is_empty() {
         true => Err(D::Error::custom("`sources` needs at least one source")),
         false => Ok(sources),

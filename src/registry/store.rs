@@ -164,7 +164,7 @@ impl Marker {
 }
 
 fn file_name(artifact: &Artifact<'_>) -> String {
-    format!("{}.{}", artifact.name, artifact.extension)
+    format!("{}.gguf", artifact.name)
 }
 
 /// Bytes of all files below a directory; 0 if there is none.
