@@ -113,6 +113,9 @@ pub struct Settings {
     pub enabled: bool,
     /// Name of the profile in `models.toml`. By default, `default`.
     pub profile: String,
+    /// Overrides the profile's adapter: the name of one in `models.toml`, or a directory in PEFT's format. By default,
+    /// none.
+    pub adapter: Option<String>,
     /// Overrides the profile's mode. By default, none.
     pub mode: Option<Mode>,
     /// Overrides the profile's α everywhere. By default, none.
@@ -186,6 +189,7 @@ impl Default for Settings {
         Self {
             enabled: true,
             profile: "default".to_owned(),
+            adapter: None,
             mode: None,
             alpha: None,
             alpha_by_language: BTreeMap::new(),

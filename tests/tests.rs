@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "modules share helpers inside one binary")]
 
+mod adapted_pair;
 mod adapters;
 mod bad_models;
 mod co_decoding;

@@ -25,6 +25,9 @@ pub struct CompleteArgs {
     /// Who chooses the tokens; several, separated by commas, are shown one after the other
     #[arg(long, value_delimiter = ',', default_value = "cosec", value_parser = parse_mode)]
     mode: Vec<Mode>,
+    /// Adapter of models.toml, or a directory in PEFT's format, beside the security model [default: the profile's]
+    #[arg(long, value_name = "NAME|DIRECTORY")]
+    adapter: Option<String>,
     /// Acceptance threshold of the co-decoding [default: the profile's]
     #[arg(long)]
     alpha: Option<f32>,
@@ -77,6 +80,7 @@ pub enum Asked {
 /// A place that is not there, a file that is not text, models that cannot be had.
 pub fn run(args: &CompleteArgs, registry: Registry, mut settings: Settings) -> Result<ExitCode> {
     let place = Place::parse(&args.place)?;
+    settings.adapter = args.adapter.clone().or(settings.adapter);
     settings.alpha = args.alpha.or(settings.alpha);
     settings.temperature = args.temperature.or(settings.temperature);
     settings.max_lines = args.max_lines.unwrap_or(settings.max_lines);

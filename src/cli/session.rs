@@ -30,8 +30,12 @@ impl Session {
     /// If a file cannot be had.
     pub fn start(registry: Registry, settings: Settings) -> Result<Self> {
         let profile = registry.profile(&settings.profile)?.clone();
+        // Looked at before gigabytes are fetched for it.
+        if let Some(adapter) = settings.adapter.as_ref().or(profile.adapter.as_ref()) {
+            registry.adapter_files(adapter)?;
+        }
         let progress = Terminal::new();
-        for name in profile.files() {
+        for name in profile.models() {
             registry.ensure(name, &progress)?;
         }
         let runtime = Runtime::new().context("cannot start the asynchronous runtime")?;

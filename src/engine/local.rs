@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::model::{KvCache, device};
 use crate::registry::{Progress, Registry};
 
-use super::pair::{self, Pair};
+use super::pair::{self, Choice, Pair};
 use super::queue::{Event, Job, Queue, finish};
 use super::sequences::Sequences;
 use super::{Backend, Decode, DocumentId, Finish, Request, RequestStats, State, Totals, decoding};
@@ -143,6 +143,8 @@ struct Worker {
 /// What is in memory.
 struct Loaded {
     pair: Pair,
+    /// The setting `adapter` that it was loaded with.
+    adapter: Option<String>,
     sequences: Sequences<KvCache>,
     /// One thread: what candle does not compute in its own pool is too short to share.
     pool: rayon::ThreadPool,
@@ -213,13 +215,14 @@ impl Worker {
         }
     }
 
-    /// Applies changed settings: another profile is loaded, and a failed load is tried again.
+    /// Applies changed settings: another profile or adapter is loaded, and a failed load is tried again.
     fn configure(&mut self) {
         self.failed = None;
         let settings = self.shared.settings();
         if let Some(loaded) = &mut self.loaded {
             loaded.sequences.set_limit(kv_limit(&settings));
-            if loaded.pair.profile.profile == settings.profile {
+            let same_profile = loaded.pair.profile.profile == settings.profile;
+            if same_profile && loaded.adapter == settings.adapter {
                 return;
             }
         }
@@ -273,11 +276,12 @@ impl Worker {
             pool.build().map_err(|e| format!("cannot start the compute threads: {e}"))
         };
         let progress = ReportState { shared: &self.shared, profile: &profile };
+        let choice = Choice { profile: &profile, adapter: settings.adapter.as_deref() };
         let pair = pool(n_threads)?
-            .install(|| pair::load(&self.registry, &profile, &progress))
+            .install(|| pair::load(&self.registry, choice, &progress))
             .map_err(|e| e.to_string())?;
         let sequences = Sequences::new(kv_limit(settings));
-        Ok(Loaded { pair, sequences, pool: pool(1)? })
+        Ok(Loaded { pair, adapter: settings.adapter.clone(), sequences, pool: pool(1)? })
     }
 }
 

@@ -1,13 +1,15 @@
 //! Both models of a profile in memory, with the tokenizer that they share.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::model::gguf::Gguf;
+use crate::model::lora::peft::{self, PeftFiles};
 use crate::model::{self, Tokenizer, Transformer, device, pair};
 use crate::prompt::fim::FimTokens;
 use crate::registry::manifest::{Fim, FimOrder, Model, Profile};
-use crate::registry::{Progress, Registry};
+use crate::registry::{AdapterFiles, Progress, Registry};
 
 use super::LoadedProfile;
 
@@ -16,7 +18,8 @@ use super::LoadedProfile;
 pub struct Pair {
     /// The model that is hardened.
     pub base: Transformer,
-    /// The model that hardens it; shares its weights with `base` where both are the same file.
+    /// The model that hardens it, with the adapter beside its weights if there is one; shares the weights with `base`
+    /// where both are the same file.
     pub security: Transformer,
     /// What both speak.
     pub tokenizer: Tokenizer,
@@ -26,6 +29,15 @@ pub struct Pair {
     pub stop_tokens: Vec<u32>,
     /// For status.
     pub profile: LoadedProfile,
+}
+
+/// What to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// Name of the profile.
+    pub profile: &'a str,
+    /// Name or directory of an adapter that takes the place of the profile's.
+    pub adapter: Option<&'a str>,
 }
 
 /// Why a profile cannot be loaded.
@@ -42,6 +54,17 @@ pub enum LoadError {
         /// The cause.
         source: model::Error,
     },
+    /// An adapter is none, or does not fit the security model.
+    #[error("adapter `{name}`: {source}")]
+    Adapter {
+        /// Adapter name of `models.toml`, or its directory.
+        name: String,
+        /// The cause.
+        source: peft::Error,
+    },
+    /// An adapter is for another model.
+    #[error(transparent)]
+    TrainedOn(#[from] Box<WrongModel>),
     /// `models.toml` and the file do not fit together.
     #[error("models.toml says that `{model}` {claim}, but {fact}")]
     Manifest {
@@ -57,22 +80,40 @@ pub enum LoadError {
     Unsupported(String),
 }
 
+/// An adapter that was trained on another model than it is to stand beside.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "adapter `{adapter}` was trained on `{trained_on}` with sha256 {trained_on_sha256}, but the security model \
+     `{security}` has sha256 {security_sha256}"
+)]
+pub struct WrongModel {
+    /// Adapter name of `models.toml`, or its directory.
+    pub adapter: String,
+    /// Name of the model that it was trained on.
+    pub trained_on: String,
+    /// That model's sha256.
+    pub trained_on_sha256: String,
+    /// Name of the profile's security model.
+    pub security: String,
+    /// This model's sha256.
+    pub security_sha256: String,
+}
+
 /// Fetches what is missing of a profile's files and loads it.
 ///
 /// # Errors
 /// If a file cannot be had, is no usable model, or the two models do not speak the same tokens.
 pub fn load(
     registry: &Registry,
-    profile: &str,
+    choice: Choice<'_>,
     progress: &dyn Progress,
 ) -> Result<Pair, LoadError> {
-    let profile = registry.profile(profile)?;
+    let profile = registry.profile(choice.profile)?;
+    let adapter = choice.adapter.or(profile.adapter.as_deref());
+    let open = |name| Beside::open(registry, name, registry.model(&profile.security)?);
+    let adapter = adapter.map(open).transpose()?;
     let base_path = registry.ensure(&profile.base, progress)?;
     let security_path = registry.ensure(&profile.security, progress)?;
-    if let Some(adapter) = &profile.adapter {
-        let message = format!("adapter `{adapter}`: adapters are not supported by this version");
-        return Err(LoadError::Unsupported(message));
-    }
     let started = Instant::now();
     let base_entry = registry.model(&profile.base)?;
     let files = open_both(profile, &base_path, &security_path)?;
@@ -87,16 +128,62 @@ pub fn load(
         None => None,
     };
     let stop_tokens = stop_tokens(base_entry, &loaded.tokenizer)?;
+    let security = match &adapter {
+        Some(adapter) => adapter.stand_beside(&loaded.security)?,
+        None => loaded.security,
+    };
     let mut pair = Pair {
         profile: describe(profile, &loaded.base, fim.is_some()),
         base: loaded.base,
-        security: loaded.security,
+        security,
         tokenizer: loaded.tokenizer,
         fim,
         stop_tokens,
     };
+    pair.profile.adapter = adapter.map(|adapter| adapter.name);
     pair.profile.load_seconds = started.elapsed().as_secs_f64();
     Ok(pair)
+}
+
+/// An adapter that is to stand beside the security model.
+struct Beside {
+    name: String,
+    files: PeftFiles,
+}
+
+impl Beside {
+    /// Reads the files, and compares the model that they are for with `security`.
+    fn open(registry: &Registry, name: &str, security: &Model) -> Result<Self, LoadError> {
+        let AdapterFiles { name, config, tensors, trained_on, .. } =
+            registry.adapter_files(name)?;
+        let files = PeftFiles::new(config, tensors);
+        let noted = files
+            .trained_on()
+            .map_err(|source| LoadError::Adapter { name: name.clone(), source })?;
+        let listed = trained_on.map(|model| (model.model, model.model_sha256));
+        let noted = noted.map(|model| (model.model, model.model_sha256));
+        for (trained_on, trained_on_sha256) in listed.into_iter().chain(noted) {
+            if trained_on_sha256 != security.sha256.as_str() {
+                let wrong = WrongModel {
+                    adapter: name,
+                    trained_on,
+                    trained_on_sha256,
+                    security: security.name.clone(),
+                    security_sha256: security.sha256.to_string(),
+                };
+                return Err(Box::new(wrong).into());
+            }
+        }
+        Ok(Self { name, files })
+    }
+
+    /// The same weights, with the adapter beside them.
+    fn stand_beside(&self, security: &Transformer) -> Result<Transformer, LoadError> {
+        let adapter = self.files.read(security.config(), security.device());
+        let adapter =
+            adapter.map_err(|source| LoadError::Adapter { name: self.name.clone(), source })?;
+        Ok(security.with_adapter(Arc::new(adapter)))
+    }
 }
 
 /// The files of a pair; `security` is absent where both roles read the same one.
@@ -174,7 +261,7 @@ fn describe(profile: &Profile, base: &Transformer, fill_in_middle: bool) -> Load
         profile: profile.name.clone(),
         base: profile.base.clone(),
         security: profile.security.clone(),
-        adapter: profile.adapter.clone(),
+        adapter: None,
         device: device::name(base.device()),
         decoding: profile.decoding,
         fill_in_middle,
