@@ -16,6 +16,7 @@ pub mod models;
 pub mod progress;
 pub mod serve;
 pub mod session;
+pub mod train;
 
 /// Inline code completions from local models, security-hardened while they are decoded.
 #[derive(Debug, Parser)]
@@ -48,6 +49,8 @@ enum Command {
     Complete(complete::CompleteArgs),
     /// Models on this machine
     Models(models::ModelsArgs),
+    /// Train the adapter of a security model
+    Train(train::TrainArgs),
     /// Say what is installed, what computes, and whether a completion works
     Doctor,
 }
@@ -78,6 +81,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args, registry, settings),
             Command::Complete(args) => complete::run(&args, registry, settings),
             Command::Models(args) => models::run(args, registry).map(|()| ExitCode::SUCCESS),
+            Command::Train(args) => train::run(&args, &registry),
             Command::Doctor => doctor::run(registry, settings),
         }
     }

@@ -1,11 +1,18 @@
 //! Training the security model: a data set of security fixes in, token examples out.
 //!
 //! [`dataset`] reads functions and which part of them a fix added, [`examples`] turns them into tokens and says of each
-//! token how its prediction counts: learnt where the fix is, kept as the frozen model has it elsewhere. Called by the
-//! command line; knows no editor and prints nothing.
+//! token how its prediction counts: learnt where the fix is, kept as the frozen model has it elsewhere. [`loss`] is that
+//! in numbers, [`trainer`] the loop around it, [`checkpoint`] what lets a run be continued, [`log`] what it reports.
+//! Called by the command line; knows no editor and prints nothing.
 
+pub mod checkpoint;
 pub mod dataset;
 pub mod examples;
+pub mod log;
+pub mod loss;
+pub mod optimizer;
+pub mod schedule;
+pub mod trainer;
 
 mod draw;
 mod middle;
@@ -65,7 +72,50 @@ pub enum Error {
         "the model has no fill-in-the-middle tokens; the share of such examples must be 0, but is {0}"
     )]
     NoFim(f64),
-    /// The tokenizer failed.
+    /// The model or its tokenizer failed.
     #[error(transparent)]
     Model(#[from] crate::model::Error),
+    /// A loss or a gradient is not a finite number; the step was not taken.
+    #[error(
+        "the run diverged: the {what} of step {step} is not finite, on {example}; continue from the last checkpoint with \
+         a lower learning rate, or leave the sample out"
+    )]
+    Diverged {
+        /// Counted from 1.
+        step: usize,
+        /// `loss` or `gradient`.
+        what: &'static str,
+        /// Where its samples were read.
+        example: String,
+    },
+    /// A file is no checkpoint.
+    #[error("{} is no whole checkpoint: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint of another run.
+    #[error("{} belongs to a run with other settings:\n was {was}\n is  {is}", path.display())]
+    OtherSettings {
+        /// The file.
+        path: PathBuf,
+        /// As noted in it.
+        was: String,
+        /// As asked for.
+        is: String,
+    },
+    /// The curve cannot be drawn.
+    #[error("cannot draw the loss curve: {0}")]
+    Curve(String),
+    /// No threads to work on.
+    #[error("cannot start threads: {0}")]
+    Threads(rayon::ThreadPoolBuildError),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Model(error.into())
+    }
 }

@@ -63,22 +63,8 @@ pub enum LoadError {
         source: peft::Error,
     },
     /// An adapter is for another model.
-    #[error(
-        "adapter `{name}` was trained on `{trained_on}` with sha256 {trained_on_sha256}, but the security model \
-         `{security}` has sha256 {security_sha256}"
-    )]
-    TrainedOn {
-        /// Adapter name of `models.toml`, or its directory.
-        name: String,
-        /// Name of the model that it was trained on.
-        trained_on: String,
-        /// That model's sha256.
-        trained_on_sha256: String,
-        /// Name of the profile's security model.
-        security: String,
-        /// This model's sha256.
-        security_sha256: String,
-    },
+    #[error(transparent)]
+    TrainedOn(#[from] Box<WrongModel>),
     /// `models.toml` and the file do not fit together.
     #[error("models.toml says that `{model}` {claim}, but {fact}")]
     Manifest {
@@ -92,6 +78,25 @@ pub enum LoadError {
     /// `models.toml` asks for what this version cannot do.
     #[error("{0}")]
     Unsupported(String),
+}
+
+/// An adapter that was trained on another model than it is to stand beside.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "adapter `{adapter}` was trained on `{trained_on}` with sha256 {trained_on_sha256}, but the security model \
+     `{security}` has sha256 {security_sha256}"
+)]
+pub struct WrongModel {
+    /// Adapter name of `models.toml`, or its directory.
+    pub adapter: String,
+    /// Name of the model that it was trained on.
+    pub trained_on: String,
+    /// That model's sha256.
+    pub trained_on_sha256: String,
+    /// Name of the profile's security model.
+    pub security: String,
+    /// This model's sha256.
+    pub security_sha256: String,
 }
 
 /// Fetches what is missing of a profile's files and loads it.
@@ -156,13 +161,14 @@ impl Beside {
         let noted = noted.map(|model| (model.model, model.model_sha256));
         for (trained_on, trained_on_sha256) in listed.into_iter().chain(noted) {
             if trained_on_sha256 != security.sha256.as_str() {
-                return Err(LoadError::TrainedOn {
-                    name,
+                let wrong = WrongModel {
+                    adapter: name,
                     trained_on,
                     trained_on_sha256,
                     security: security.name.clone(),
                     security_sha256: security.sha256.to_string(),
-                });
+                };
+                return Err(Box::new(wrong).into());
             }
         }
         Ok(Self { name, files })

@@ -215,25 +215,32 @@ mod amx {
         answer == 0
     }
 
+    /// Steps along K for which the 28 KiB of a column panel stay in the first-level cache while all rows pass by; the
+    /// rows come from the second level, which alone would feed only half of what the tiles can take.
+    const STEPS: usize = 14;
+
     /// `y = x · B` on this thread; `x` is `[M, K]`, `y` is `[M, N]`.
     pub(super) fn multiply(matrix: &Bf16Matrix, x: &[f32], y: &mut [f32]) {
         let packed = pack_rows(x, matrix.inner);
-        let steps = matrix.steps();
-        let (group_len, panel_len) = (steps * TILE, steps * 2 * TILE);
+        let (group_len, panel_len) = (matrix.steps() * TILE, matrix.steps() * 2 * TILE);
+        let mut sums = vec![0f32; packed.len() / (2 * group_len) * BLOCK * BLOCK];
         with_tiles(|| {
-            let mut block = [0f32; BLOCK * BLOCK];
             for (panel_idx, panel) in matrix.tiles.chunks_exact(panel_len).enumerate() {
+                sums.fill(0.0);
+                for (part_idx, part) in panel.chunks(STEPS * 2 * TILE).enumerate() {
+                    let first = part_idx * STEPS * TILE;
+                    for (rows, sums) in
+                        packed.chunks_exact(2 * group_len).zip(sums.chunks_exact_mut(BLOCK * BLOCK))
+                    {
+                        let (top, bottom) = rows.split_at(group_len);
+                        let len = part.len() / 2;
+                        multiply_block([&top[first..][..len], &bottom[first..][..len]], part, sums);
+                    }
+                }
                 let first_column = panel_idx * BLOCK;
                 let width = BLOCK.min(matrix.columns - first_column);
-                for (rows, y) in
-                    packed.chunks_exact(2 * group_len).zip(y.chunks_mut(BLOCK * matrix.columns))
-                {
-                    multiply_block(rows, panel, &mut block);
-                    for (y, block) in
-                        y.chunks_exact_mut(matrix.columns).zip(block.chunks_exact(BLOCK))
-                    {
-                        y[first_column..][..width].copy_from_slice(&block[..width]);
-                    }
+                for (y, sums) in y.chunks_exact_mut(matrix.columns).zip(sums.chunks_exact(BLOCK)) {
+                    y[first_column..][..width].copy_from_slice(&sums[..width]);
                 }
             }
         });
@@ -255,16 +262,19 @@ mod amx {
         };
     }
 
-    /// One 32 × 32 block: `rows` are two groups of 16 rows one after the other, `panel` the tiles of 32 columns.
-    fn multiply_block(rows: &[u16], panel: &[u16], block: &mut [f32; BLOCK * BLOCK]) {
-        assert_eq!(rows.len(), panel.len(), "equally many steps");
+    /// Adds one 32 × 32 block to `sums`: `top` and `bottom` are 16 rows each, `panel` the tiles of 32 columns.
+    fn multiply_block([top, bottom]: [&[u16]; 2], panel: &[u16], sums: &mut [f32]) {
+        assert!(top.len() == bottom.len() && 2 * top.len() == panel.len(), "equally many steps");
+        assert_eq!(sums.len(), BLOCK * BLOCK, "a whole block");
         let steps = panel.len() / (2 * TILE);
-        let (top, bottom) = rows.split_at(rows.len() / 2);
         // SAFETY: the loop reads `steps` tiles of 1 KiB from `top` and `bottom` and twice as many from `panel`, which
-        // is what the slices hold, and writes 32 rows of 128 bytes to `block`. `with_tiles` configured the tiles.
+        // is what the slices hold, and reads and writes 32 rows of 128 bytes of `sums`. `with_tiles` configured the tiles.
         unsafe {
             asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "tileloadd tmm0, [{sums} + {sums_row}]",
+                "tileloadd tmm1, [{sums} + {sums_row} + 64]",
+                "tileloadd tmm2, [{sums} + {sums_row} + 2048]",
+                "tileloadd tmm3, [{sums} + {sums_row} + 2112]",
                 "2:",
                 "tileloadd tmm4, [{top} + {row}]",
                 "tileloadd tmm6, [{panel} + {row}]",
@@ -279,17 +289,17 @@ mod amx {
                 "add {panel}, 2048",
                 "dec {steps}",
                 "jnz 2b",
-                "tilestored [{block} + {block_row}], tmm0",
-                "tilestored [{block} + {block_row} + 64], tmm1",
-                "tilestored [{block} + {block_row} + 2048], tmm2",
-                "tilestored [{block} + {block_row} + 2112], tmm3",
+                "tilestored [{sums} + {sums_row}], tmm0",
+                "tilestored [{sums} + {sums_row} + 64], tmm1",
+                "tilestored [{sums} + {sums_row} + 2048], tmm2",
+                "tilestored [{sums} + {sums_row} + 2112], tmm3",
                 top = inout(reg) top.as_ptr() => _,
                 bottom = inout(reg) bottom.as_ptr() => _,
                 panel = inout(reg) panel.as_ptr() => _,
                 steps = inout(reg) steps => _,
-                block = in(reg) block.as_mut_ptr(),
+                sums = in(reg) sums.as_mut_ptr(),
                 row = in(reg) 64usize,
-                block_row = in(reg) 128usize,
+                sums_row = in(reg) 128usize,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack)

@@ -45,7 +45,9 @@ impl Lora {
     /// # Errors
     /// If the shapes do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        Ok((x.matmul(&self.down.t()?)?.matmul(&self.up.t()?)? * self.scale)?)
+        // Scaled where it is narrow.
+        let narrow = (x.matmul(&self.down.t()?)? * self.scale)?;
+        Ok(narrow.matmul(&self.up.t()?)?)
     }
 }
 

@@ -30,7 +30,7 @@ pub enum Role {
 }
 
 /// Which text a model sees before a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// All before it.
     LeftToRight,
@@ -253,6 +253,16 @@ impl<'a> Examples<'a> {
         let tokens = self.tokenizer.encode_with_offsets(&format!("{healed}{middle}"))?;
         let tokens = tokens.into_iter();
         Ok(tokens.map(|(token, at)| (token, in_middle(at.start)..in_middle(at.end))).collect())
+    }
+}
+
+impl Kind {
+    /// In words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LeftToRight => "left-to-right",
+            Self::FillInMiddle => "fill-in-the-middle",
+        }
     }
 }
 
