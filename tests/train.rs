@@ -2,6 +2,8 @@
 
 mod dataset;
 mod examples;
+mod reference;
+mod run;
 
 use std::fs;
 use std::path::Path;

@@ -15,13 +15,13 @@ const BLOCK: usize = 32;
 /// Numbers in one tile of 1 KiB.
 const TILE: usize = 512;
 
-/// Rows of `x` that are packed at a time: with 896 columns they fill a quarter of a 2 MiB second-level cache, and each
-/// pass over the weights serves all of them.
-const ROWS: usize = 256;
+/// Most rows of `x` that one pass over the weights serves: the part that is in use at a time (448 columns) takes less
+/// than a megabyte of the second-level cache.
+const ROWS: usize = 1024;
 
 /// A frozen matrix `[K, N]` in tiles; both dimensions are padded with zeros.
 ///
-/// By column panels of [`BLOCK`], in each by steps of [`TILE_K`] along K, in each two tiles side by side.
+/// By panels of 32 columns, in each by steps of 32 along K, in each two tiles side by side.
 pub struct Bf16Matrix {
     inner: usize,
     columns: usize,
@@ -99,8 +99,10 @@ impl Bf16Matrix {
         if amx::available() {
             assert!(x.len().is_multiple_of(self.inner), "whole rows");
             let mut y = vec![0f32; x.len() / self.inner * self.columns];
-            let chunks = x.par_chunks(ROWS * self.inner);
-            y.par_chunks_mut(ROWS * self.columns)
+            let share = (x.len() / self.inner).div_ceil(rayon::current_num_threads());
+            let rows = share.next_multiple_of(BLOCK).min(ROWS);
+            let chunks = x.par_chunks(rows * self.inner);
+            y.par_chunks_mut(rows * self.columns)
                 .zip(chunks)
                 .for_each(|(y, x)| amx::multiply(self, x, y));
             return y;
@@ -173,6 +175,7 @@ fn pack_rows(x: &[f32], inner: usize) -> Vec<u16> {
 #[expect(unsafe_code, reason = "tile instructions have no safe intrinsics")]
 mod amx {
     use std::arch::asm;
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
     use std::sync::OnceLock;
 
     use super::{BLOCK, Bf16Matrix, TILE, pack_rows};
@@ -223,18 +226,26 @@ mod amx {
     pub(super) fn multiply(matrix: &Bf16Matrix, x: &[f32], y: &mut [f32]) {
         let packed = pack_rows(x, matrix.inner);
         let (group_len, panel_len) = (matrix.steps() * TILE, matrix.steps() * 2 * TILE);
-        let mut sums = vec![0f32; packed.len() / (2 * group_len) * BLOCK * BLOCK];
+        let n_blocks = packed.len() / (2 * group_len);
+        let mut sums = vec![0f32; n_blocks * BLOCK * BLOCK];
         with_tiles(|| {
+            let mut done = 0;
             for (panel_idx, panel) in matrix.tiles.chunks_exact(panel_len).enumerate() {
                 sums.fill(0.0);
                 for (part_idx, part) in panel.chunks(STEPS * 2 * TILE).enumerate() {
+                    done += part.len();
+                    let mut ahead = Ahead::new(&matrix.tiles[done..], n_blocks);
                     let first = part_idx * STEPS * TILE;
-                    for (rows, sums) in
-                        packed.chunks_exact(2 * group_len).zip(sums.chunks_exact_mut(BLOCK * BLOCK))
-                    {
+                    let columns = first..first + part.len() / 2;
+                    let blocks = packed.chunks_exact(2 * group_len);
+                    for (rows, sums) in blocks.zip(sums.chunks_exact_mut(BLOCK * BLOCK)) {
+                        ahead.fetch();
                         let (top, bottom) = rows.split_at(group_len);
-                        let len = part.len() / 2;
-                        multiply_block([&top[first..][..len], &bottom[first..][..len]], part, sums);
+                        multiply_block(
+                            [&top[columns.clone()], &bottom[columns.clone()]],
+                            part,
+                            sums,
+                        );
                     }
                 }
                 let first_column = panel_idx * BLOCK;
@@ -244,6 +255,33 @@ mod amx {
                 }
             }
         });
+    }
+
+    /// The next part of the weights, fetched into the second-level cache while this one is multiplied: weights come from
+    /// memory, which would otherwise be waited for half of the time.
+    struct Ahead<'a> {
+        part: &'a [u16],
+        per_block: usize,
+    }
+
+    /// Numbers in a cache line.
+    const LINE: usize = 32;
+
+    impl<'a> Ahead<'a> {
+        fn new(rest: &'a [u16], n_blocks: usize) -> Self {
+            let part = &rest[..rest.len().min(STEPS * 2 * TILE)];
+            Self { part, per_block: part.len().div_ceil(n_blocks).next_multiple_of(LINE) }
+        }
+
+        /// Asks for one block's share.
+        fn fetch(&mut self) {
+            let (now, later) = self.part.split_at(self.per_block.min(self.part.len()));
+            for line in now.chunks(LINE) {
+                // SAFETY: prefetching has no effect but on the cache, and the address is within the weights.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+            }
+            self.part = later;
+        }
     }
 
     /// Runs `work` with all tiles configured, and puts the thread's configuration back: candle keeps its own.
@@ -361,7 +399,8 @@ mod tests {
 
     #[test]
     fn rounding_is_to_the_nearest_even() {
-        let cases = [(1.0, 0x3F80), (-2.5, 0xC020), (1.003_906_25, 0x3F80), (1.011_718_75, 0x3F82)];
+        let near = |n: f32| 1.0 + n / 256.0;
+        let cases = [(1.0, 0x3F80), (-2.5, 0xC020), (near(1.0), 0x3F80), (near(3.0), 0x3F82)];
         for (x, expected) in cases {
             assert_eq!(to_bf16(x), expected, "{x}");
         }

@@ -160,7 +160,6 @@ impl CustomOp2 for Known<2> {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "candle's trait")]
 impl CustomOp3 for Known<3> {
     fn name(&self) -> &'static str {
         "known-of-three"

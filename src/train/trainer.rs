@@ -384,25 +384,20 @@ impl Trainer {
         examples: &[Example],
         work: impl Fn(usize, &Example) -> Result<R, Error> + Sync,
     ) -> Result<Vec<R>, Error> {
-        let mut results: Vec<Option<Result<R, Error>>> = Vec::new();
-        results.resize_with(examples.len(), || None);
         let n_workers = self.pools.len();
-        std::thread::scope(|scope| {
-            let mut places: Vec<Vec<(usize, &mut Option<Result<R, Error>>)>> = Vec::new();
-            places.resize_with(n_workers, Vec::new);
-            for (i, result) in results.iter_mut().enumerate() {
-                places[i % n_workers].push((i, result));
-            }
-            for (pool, places) in self.pools.iter().zip(places) {
-                let work = &work;
-                scope.spawn(move || {
-                    for (i, result) in places {
-                        *result = Some(pool.install(|| work(i, &examples[i])));
-                    }
-                });
-            }
+        let worker = |first: usize| -> Vec<Result<R, Error>> {
+            let own = (first..examples.len()).step_by(n_workers);
+            self.pools[first].install(|| own.map(|i| work(i, &examples[i])).collect())
+        };
+        let worker = &worker;
+        let results: Vec<Vec<_>> = std::thread::scope(|scope| {
+            let handles: Vec<_> =
+                (0..n_workers).map(|first| scope.spawn(move || worker(first))).collect();
+            handles.into_iter().map(|handle| handle.join().expect("no worker panics")).collect()
         });
-        results.into_iter().map(|result| result.expect("every place was worked on")).collect()
+        let mut results: Vec<_> = results.into_iter().map(Vec::into_iter).collect();
+        let in_order = |i: usize| results[i % n_workers].next().expect("a result per example");
+        (0..examples.len()).map(in_order).collect()
     }
 }
 
