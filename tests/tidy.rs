@@ -215,18 +215,23 @@ fn every_dependency_has_its_place_and_the_page_says_the_same() {
 
 #[test]
 fn dependencies_are_read_from_their_own_section() {
-    let manifest = "[package]\nname = \"a\"\n[dependencies]\nb-c = \"1\"\nd = { version = \"1\" }\n\n[dev-dependencies]\ne = \"1\"";
-    assert_eq!(dependencies(manifest), ["b_c", "d"]);
+    let manifest = "[package]\nname = \"a\"\n[dependencies]\nb-c = \"1\"\nd = { version = \"1\" }\n\n[dev-dependencies]\ne = \"1\"\n\n[target.'cfg(unix)'.dependencies]\nc = \"1\"";
+    assert_eq!(dependencies(manifest), ["b_c", "c", "d"]);
 }
 
-/// Names in `[dependencies]` as Rust spells them.
+/// Names in `[dependencies]`, and in those of a target, as Rust spells them, in the alphabet's order.
 fn dependencies(manifest: &str) -> Vec<String> {
-    let lines = manifest.lines().skip_while(|line| *line != "[dependencies]").skip(1);
-    let lines = lines.take_while(|line| !line.starts_with('['));
-    lines
-        .filter_map(|line| line.split_once(" = "))
-        .map(|(name, _)| name.replace('-', "_"))
-        .collect()
+    let (mut names, mut is_inside) = (Vec::new(), false);
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            is_inside = line == "[dependencies]"
+                || line.starts_with("[target.") && line.ends_with(".dependencies]");
+        } else if let Some((name, _)) = line.split_once(" = ").filter(|_| is_inside) {
+            names.push(name.replace('-', "_"));
+        }
+    }
+    names.sort();
+    names
 }
 
 #[test]
