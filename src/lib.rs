@@ -11,7 +11,7 @@
 //! - 2 [`decode`]: how the next token is chosen; [`prompt`]: text around the cursor → tokens
 //! - 3 [`engine`]: the thread that owns models and sequences
 //! - 4 [`complete`]: an editor's question → a suggestion, without a word of LSP
-//! - 5 [`lsp`]: the language server; [`train`]: a data set of fixes → what the security model learns from
+//! - 5 [`lsp`]: the language server; [`train`]: a data set of fixes → a security adapter
 //! - 6 [`cli`]: the wiring
 //!
 //! # Three types to learn first

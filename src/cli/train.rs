@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::engine::pair;
 use crate::kernel::bf16;
 use crate::kernel::losses::Divergence;
 use crate::model::gguf::Gguf;
@@ -370,18 +371,10 @@ fn show(bar: &ProgressBar, report: &StepReport) {
 
 /// The special tokens of `model`'s examples; none for models without fill-in-the-middle.
 fn framing(model: &Model, tokenizer: &Tokenizer) -> Result<Option<Framing>> {
-    let Some(fim) = &model.fim else { return Ok(None) };
-    let special = |name: &str| {
-        let missing = || format!("the file of `{}` has no special token `{name}`", model.name);
-        tokenizer.special(name).with_context(missing)
-    };
-    let tokens = crate::prompt::fim::FimTokens {
-        prefix: special(&fim.prefix)?,
-        suffix: special(&fim.suffix)?,
-        middle: special(&fim.middle)?,
-    };
-    let end = model.stop_tokens.first().context("the model has no stop token")?;
-    Ok(Some(Framing { fim: tokens, end_of_text: special(end)? }))
+    let Some(fim) = pair::fim_tokens(model, tokenizer)? else { return Ok(None) };
+    let stop_tokens = pair::stop_tokens(model, tokenizer)?;
+    let end_of_text = *stop_tokens.first().context("the model has no stop token")?;
+    Ok(Some(Framing { fim, end_of_text }))
 }
 
 fn sentence(report: &ValidationReport, is_best: bool) -> String {

@@ -8,7 +8,7 @@ use crate::model::gguf::Gguf;
 use crate::model::lora::peft::{self, PeftFiles};
 use crate::model::{self, Tokenizer, Transformer, device, pair};
 use crate::prompt::fim::FimTokens;
-use crate::registry::manifest::{Fim, FimOrder, Model, Profile};
+use crate::registry::manifest::{FimOrder, Model, Profile};
 use crate::registry::{AdapterFiles, Progress, Registry};
 
 use super::LoadedProfile;
@@ -120,10 +120,7 @@ pub fn load(
     let loaded = load_files(profile, &files)?;
     // The mapped files count as memory until they are closed.
     drop(files);
-    let fim = match &base_entry.fim {
-        Some(fim) => Some(fim_tokens(base_entry, fim, &loaded.tokenizer)?),
-        None => None,
-    };
+    let fim = fim_tokens(base_entry, &loaded.tokenizer)?;
     let stop_tokens = stop_tokens(base_entry, &loaded.tokenizer)?;
     let security = match &adapter {
         Some(adapter) => adapter.stand_beside(&loaded.security)?,
@@ -230,19 +227,28 @@ fn load_files(profile: &Profile, files: &Files) -> Result<Loaded, LoadError> {
     Ok(Loaded { base, security, tokenizer: tokenizer.map_err(named(&profile.base))? })
 }
 
-fn fim_tokens(model: &Model, fim: &Fim, tokenizer: &Tokenizer) -> Result<FimTokens, LoadError> {
+/// The tokens that frame a fill-in-the-middle prompt of `model`; none for models without it.
+///
+/// # Errors
+/// If the model wants an order that is not supported, or its file has no token of a name.
+pub fn fim_tokens(model: &Model, tokenizer: &Tokenizer) -> Result<Option<FimTokens>, LoadError> {
+    let Some(fim) = &model.fim else { return Ok(None) };
     if fim.order != FimOrder::PrefixSuffixMiddle {
         let message = format!("{}: only prefix-suffix-middle prompts are supported", model.name);
         return Err(LoadError::Unsupported(message));
     }
-    Ok(FimTokens {
+    Ok(Some(FimTokens {
         prefix: special(model, &fim.prefix, tokenizer)?,
         suffix: special(model, &fim.suffix, tokenizer)?,
         middle: special(model, &fim.middle, tokenizer)?,
-    })
+    }))
 }
 
-fn stop_tokens(model: &Model, tokenizer: &Tokenizer) -> Result<Vec<u32>, LoadError> {
+/// The tokens that end a completion of `model`, in the order of `models.toml`.
+///
+/// # Errors
+/// If its file has no token of a name.
+pub fn stop_tokens(model: &Model, tokenizer: &Tokenizer) -> Result<Vec<u32>, LoadError> {
     model.stop_tokens.iter().map(|name| special(model, name, tokenizer)).collect()
 }
 

@@ -63,30 +63,27 @@ impl Operation<3> for Known<3> {
 }
 
 impl<const N: usize> Known<N> {
-    fn copy(&self) -> Result<(Storage, Shape)> {
+    /// A copy of the value where `pick` finds it on the expected device.
+    fn copy<S>(&self, pick: impl FnOnce(Storage) -> Option<S>) -> Result<(S, Shape)> {
         let (storage, layout) = self.value.storage_and_layout();
-        Ok((storage.try_clone(layout)?, self.value.shape().clone()))
+        match pick(storage.try_clone(layout)?) {
+            Some(storage) => Ok((storage, self.value.shape().clone())),
+            None => candle_core::bail!("inputs and result are on different devices"),
+        }
     }
 
     fn cpu(&self) -> Result<(CpuStorage, Shape)> {
-        match self.copy()? {
-            (Storage::Cpu(storage), shape) => Ok((storage, shape)),
-            _ => candle_core::bail!("inputs and result are on different devices"),
-        }
+        self.copy(|storage| if let Storage::Cpu(storage) = storage { Some(storage) } else { None })
     }
 
     fn cuda(&self) -> Result<(CudaStorage, Shape)> {
-        match self.copy()? {
-            (Storage::Cuda(storage), shape) => Ok((storage, shape)),
-            _ => candle_core::bail!("inputs and result are on different devices"),
-        }
+        self.copy(|storage| if let Storage::Cuda(storage) = storage { Some(storage) } else { None })
     }
 
     fn metal(&self) -> Result<(MetalStorage, Shape)> {
-        match self.copy()? {
-            (Storage::Metal(storage), shape) => Ok((storage, shape)),
-            _ => candle_core::bail!("inputs and result are on different devices"),
-        }
+        self.copy(
+            |storage| if let Storage::Metal(storage) = storage { Some(storage) } else { None },
+        )
     }
 }
 

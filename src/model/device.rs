@@ -40,8 +40,9 @@ pub fn choose_threads(n_threads: usize) -> usize {
 
 #[expect(unsafe_code, reason = "candle takes its numbers of threads from the environment only")]
 fn set_candle_threads(n_threads: usize) {
-    // SAFETY: called once, by the engine's thread, before it loads its first model. Rust code reads the environment
-    // under the lock that this takes; the C code that reads it without (name resolution) runs on the same thread.
+    // SAFETY: called once, by the engine's thread before it loads its first model, or by the trainer's before it starts
+    // others. Rust code reads the environment under the lock that this takes; the C code that reads it without (name
+    // resolution) runs on the same thread.
     unsafe {
         std::env::set_var("CANDLE_NUM_THREADS", n_threads.to_string());
         std::env::set_var("RAYON_NUM_THREADS", "1");
