@@ -81,7 +81,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args, registry, settings),
             Command::Complete(args) => complete::run(&args, registry, settings),
             Command::Models(args) => models::run(args, registry).map(|()| ExitCode::SUCCESS),
-            Command::Train(args) => train::run(&args, &registry),
+            Command::Train(args) => train::run(&args, &registry, self.threads),
             Command::Doctor => doctor::run(registry, settings),
         }
     }

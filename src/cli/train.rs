@@ -126,7 +126,7 @@ enum Numbers {
 ///
 /// # Errors
 /// If the model or the data cannot be used, or the run diverges.
-pub fn run(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
+pub fn run(args: &TrainArgs, registry: &Registry, threads: usize) -> Result<ExitCode> {
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let model = registry.model(&args.model)?;
     let path = registry.ensure(&args.model, &Terminal::new())?;
@@ -144,13 +144,10 @@ pub fn run(args: &TrainArgs, registry: &Registry) -> Result<ExitCode> {
     eprintln!("training: {}", first.counts);
     eprintln!("validation: {}", validation.counts);
     let precision = args.precision()?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = cores.min(args.accumulation).max(1);
-    // Each worker's share of the cores: candle's pool is one for all, and workers would wait for each other in it.
-    device::choose_threads((cores / workers).max(1));
+    let threads = device::choose_training_threads(threads);
     let weights = Transformer::load_dense(&gguf, &device::select()?, precision)?;
     drop(gguf);
-    let settings = args.settings(&first, workers, format!("{options:?} {precision:?}"));
+    let settings = args.settings(&first, threads, format!("{options:?} {precision:?}"));
     let mut run = Run {
         trained_on: TrainedOn { model: args.model.clone(), model_sha256: model.sha256.to_string() },
         log: Log::open(&args.out, 0)?,
@@ -179,7 +176,7 @@ impl TrainArgs {
         }
     }
 
-    fn settings(&self, first: &Selection, workers: usize, data: String) -> Settings {
+    fn settings(&self, first: &Selection, threads: usize, data: String) -> Settings {
         let steps_per_epoch = first.examples.len().div_ceil(self.accumulation);
         let total = self.steps.unwrap_or(self.epochs * steps_per_epoch);
         Settings {
@@ -199,7 +196,7 @@ impl TrainArgs {
                 Direction::BaseFromSecurity => Divergence::BaseFromSecurity,
             },
             data,
-            workers,
+            threads,
         }
     }
 }

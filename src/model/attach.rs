@@ -2,21 +2,54 @@
 //!
 //! candle's fast operations (norm, rotary embedding, softmax) have no backward, and its product computes the gradient
 //! of frozen weights as well, which costs a third of a training step. [`attach`] lets [`super::gradient`] run any
-//! forward it likes, on any device, and hand the graph its result. The price is one copy of the result.
+//! forward it likes, on any device, and hand the graph its result. A result that is a tensor already is copied for that;
+//! one that is still a vector ([`Computed::Numbers`]) is not.
+
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, MetalStorage, Result, Shape,
-    Storage, Tensor,
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, MetalStorage, Result,
+    Shape, Storage, Tensor,
 };
 
 /// From the gradient of a result to those of the inputs.
 type Backward<const N: usize> = Box<dyn Fn(&Tensor) -> Result<[Tensor; N]> + Send + Sync>;
 
+/// A result without a graph.
+pub(super) enum Computed {
+    /// On any device.
+    Tensor(Tensor),
+    /// On the CPU, row-major.
+    Numbers(Vec<f32>, Shape),
+}
+
+impl From<Tensor> for Computed {
+    fn from(tensor: Tensor) -> Self {
+        Self::Tensor(tensor)
+    }
+}
+
+impl Computed {
+    fn into_tensor(self) -> Result<Tensor> {
+        match self {
+            Self::Tensor(tensor) => Ok(tensor),
+            Self::Numbers(numbers, shape) => Tensor::from_vec(numbers, shape, &Device::Cpu),
+        }
+    }
+}
+
 /// An operation whose result is known.
 pub(super) struct Known<const N: usize> {
-    /// Contiguous, without a graph.
-    value: Tensor,
+    value: Value,
     backward: Backward<N>,
+}
+
+/// A result that an operation hands out.
+enum Value {
+    /// As often as it is asked for; contiguous, without a graph.
+    Tensor(Tensor),
+    /// Once: candle runs an operation's forward when it is applied, and never again.
+    Numbers(Mutex<Option<Vec<f32>>>, Shape),
 }
 
 /// `value`, as a function of `inputs` whose gradient `backward` computes; `value` itself if no input is on a path to a
@@ -26,16 +59,21 @@ pub(super) struct Known<const N: usize> {
 /// If the device fails.
 pub(super) fn attach<const N: usize>(
     inputs: [&Tensor; N],
-    value: Tensor,
+    value: impl Into<Computed>,
     backward: impl Fn(&Tensor) -> Result<[Tensor; N]> + Send + Sync + 'static,
 ) -> Result<Tensor>
 where
     Known<N>: Operation<N>,
 {
+    let value = value.into();
     if !inputs.iter().any(|input| input.track_op()) {
-        return Ok(value);
+        return value.into_tensor();
     }
-    Known { value: value.contiguous()?, backward: Box::new(backward) }.apply(inputs)
+    let value = match value {
+        Computed::Tensor(tensor) => Value::Tensor(tensor.contiguous()?),
+        Computed::Numbers(numbers, shape) => Value::Numbers(Mutex::new(Some(numbers)), shape),
+    };
+    Known { value, backward: Box::new(backward) }.apply(inputs)
 }
 
 /// candle has one trait per number of inputs.
@@ -65,14 +103,22 @@ impl Operation<3> for Known<3> {
 impl<const N: usize> Known<N> {
     /// A copy of the value where `pick` finds it on the expected device.
     fn copy<S>(&self, pick: impl FnOnce(Storage) -> Option<S>) -> Result<(S, Shape)> {
-        let (storage, layout) = self.value.storage_and_layout();
+        let Value::Tensor(value) = &self.value else {
+            candle_core::bail!("inputs and result are on different devices")
+        };
+        let (storage, layout) = value.storage_and_layout();
         match pick(storage.try_clone(layout)?) {
-            Some(storage) => Ok((storage, self.value.shape().clone())),
+            Some(storage) => Ok((storage, value.shape().clone())),
             None => candle_core::bail!("inputs and result are on different devices"),
         }
     }
 
     fn cpu(&self) -> Result<(CpuStorage, Shape)> {
+        if let Value::Numbers(numbers, shape) = &self.value {
+            let numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(numbers) = numbers else { candle_core::bail!("a result is taken once") };
+            return Ok((CpuStorage::F32(numbers), shape.clone()));
+        }
         self.copy(|storage| if let Storage::Cpu(storage) = storage { Some(storage) } else { None })
     }
 

@@ -27,25 +27,35 @@ pub fn select() -> Result<Device, Error> {
 /// candle's other operations get one thread: they are short, and a second pool would only fight the first, whose threads
 /// spin between two products.
 pub fn choose_threads(n_threads: usize) -> usize {
+    choose(n_threads, |_| 1)
+}
+
+/// As [`choose_threads`], for training: no product is quantized there, and candle's dense ones run in the pool of their
+/// caller.
+pub fn choose_training_threads(n_threads: usize) -> usize {
+    choose(n_threads, |n_threads| n_threads)
+}
+
+fn choose(n_threads: usize, n_dense: impl Fn(usize) -> usize) -> usize {
     static CHOSEN: OnceLock<usize> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         let chosen = match n_threads {
             0 => candle_core::utils::get_num_threads(),
             n => n,
         };
-        set_candle_threads(chosen);
+        set_candle_threads(chosen, n_dense(chosen));
         chosen
     })
 }
 
 #[expect(unsafe_code, reason = "candle takes its numbers of threads from the environment only")]
-fn set_candle_threads(n_threads: usize) {
+fn set_candle_threads(n_quantized: usize, n_dense: usize) {
     // SAFETY: called once, by the engine's thread before it loads its first model, or by the trainer's before it starts
     // others. Rust code reads the environment under the lock that this takes; the C code that reads it without (name
     // resolution) runs on the same thread.
     unsafe {
-        std::env::set_var("CANDLE_NUM_THREADS", n_threads.to_string());
-        std::env::set_var("RAYON_NUM_THREADS", "1");
+        std::env::set_var("CANDLE_NUM_THREADS", n_quantized.to_string());
+        std::env::set_var("RAYON_NUM_THREADS", n_dense.to_string());
     }
 }
 

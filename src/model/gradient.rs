@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, D, Device, InplaceOp1, Layout, Result, Storage, Te
 use candle_nn::ops::{silu, softmax_last_dim};
 use candle_nn::rotary_emb;
 
-use super::attach::attach;
+use super::attach::{Computed, attach};
 use super::family::Rope;
 use crate::kernel::norm::rms_norm_gradient;
 use crate::kernel::softmax::{causal_softmax, causal_softmax_gradient};
@@ -62,9 +62,9 @@ pub(super) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let y = match g.device().is_cpu() {
         true => {
             let y = read([&g, &u], |[g, u]| swiglu::swiglu(g, u))?;
-            Tensor::from_vec(y, g.shape(), g.device())?
+            Computed::Numbers(y, g.shape().clone())
         }
-        false => (silu(&g)? * &u)?,
+        false => (silu(&g)? * &u)?.into(),
     };
     attach([gate, up], y, move |grad| swiglu_backward(&g, &u, grad))
 }

@@ -8,7 +8,7 @@ use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{D, DType, Device, Module, Tensor};
 
 use super::Error;
-use super::attach::attach;
+use super::attach::{Computed, attach};
 use super::gradient::read;
 use super::lora::{Dropped, Lora};
 use crate::kernel::bf16::{Bf16Matrix, Orientation};
@@ -138,19 +138,33 @@ impl Linear {
     }
 
     /// `x · Wᵀ + b`, outside of any graph.
-    fn product(&self, x: &Tensor) -> Result<Tensor, Error> {
+    fn product(&self, x: &Tensor) -> Result<Computed, Error> {
         let y = match &self.weight {
             Weight::Quantized(weight) if self.padding > 0 => {
                 weight.forward(&x.pad_with_zeros(D::Minus1, 0, self.padding)?)?
             }
             Weight::Quantized(weight) => weight.forward(x)?,
             Weight::Dense(weight) => x.matmul(&weight.t()?)?,
-            Weight::Tiles(tiles) => multiply(x, &tiles.forward)?,
+            Weight::Tiles(tiles) => return Ok(self.biased(multiply(x, &tiles.forward)?, x)?),
         };
         match &self.bias {
-            Some(bias) => Ok(y.broadcast_add(bias)?),
-            None => Ok(y),
+            Some(bias) => Ok(y.broadcast_add(bias)?.into()),
+            None => Ok(y.into()),
         }
+    }
+
+    /// Adds the bias to rows of `y: [T, out]`.
+    fn biased(&self, mut y: Vec<f32>, x: &Tensor) -> candle_core::Result<Computed> {
+        let rows = x.dims2()?.0;
+        if let Some(bias) = &self.bias {
+            read([bias], |[bias]| {
+                for row in y.chunks_exact_mut(bias.len()) {
+                    row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                }
+            })?;
+        }
+        let shape = (rows, y.len() / rows.max(1)).into();
+        Ok(Computed::Numbers(y, shape))
     }
 }
 
@@ -160,14 +174,15 @@ impl Weight {
         match self {
             Self::Quantized(_) => candle_core::bail!("no gradient flows through quantized weights"),
             Self::Dense(weight) => grad.matmul(weight),
-            Self::Tiles(tiles) => multiply(grad, &tiles.backward),
+            Self::Tiles(tiles) => {
+                let (rows, matrix) = (grad.dims2()?.0, &tiles.backward);
+                Tensor::from_vec(multiply(grad, matrix)?, (rows, matrix.columns()), grad.device())
+            }
         }
     }
 }
 
-/// `x · B` on the CPU.
-fn multiply(x: &Tensor, matrix: &Bf16Matrix) -> candle_core::Result<Tensor> {
-    let rows = x.dims2()?.0;
-    let y = read([x], |[x]| matrix.multiply(x))?;
-    Tensor::from_vec(y, (rows, matrix.columns()), x.device())
+/// `x · B` on the CPU, row-major.
+fn multiply(x: &Tensor, matrix: &Bf16Matrix) -> candle_core::Result<Vec<f32>> {
+    read([x], |[x]| matrix.multiply(x))
 }

@@ -97,10 +97,10 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What must be the same for a run to be continued. The number of workers changes nothing.
+/// What must be the same for a run to be continued. The number of threads changes nothing.
 fn fingerprint(trainer: &Trainer) -> String {
     let mut settings = trainer.settings().clone();
-    settings.workers = 0;
+    settings.threads = 0;
     format!("{settings:?}")
 }
 

@@ -13,9 +13,9 @@ use crate::kernel::losses::{Divergence, cross_entropy, divergence};
 use crate::model::gradient::{change, read};
 use crate::model::{Error, Transformer};
 
-/// Rows of logits that exist at the same time, per model: 156 MB for Qwen2.5's vocabulary. Each chunk reads all of the
+/// Rows of logits that exist at the same time, per model and example: 78 MB for Qwen2.5's vocabulary. Each chunk reads all of the
 /// head's weights three times, so few rows would wait for memory.
-const CHUNK: usize = 256;
+const CHUNK: usize = 128;
 
 /// Sums of the losses, and how many tokens they are of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

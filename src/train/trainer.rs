@@ -1,8 +1,9 @@
 //! The training loop of the security model (§2.1): examples in, an adapter out.
 //!
 //! One copy of the weights serves both sides of the loss: with the adapter it is the security model, without it the
-//! frozen reference. Several examples are worked on at once, each on its own threads; their gradients are added in the
-//! order of the examples, so a run is a function of its settings and seed.
+//! frozen reference. All threads share one pool: the examples of a step and both forwards of each run side by side, and
+//! whoever is done helps with the products of the longest. Gradients are added in the order of the examples, so a run is
+//! a function of its settings and seed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Tensor, Var};
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -44,9 +46,13 @@ pub struct Settings {
     pub divergence: Divergence,
     /// What the examples are a function of, in any form: a run is continued with the same only.
     pub data: String,
-    /// Examples that are worked on at once, at most `accumulation`. By default, as many as there are threads.
-    pub workers: usize,
+    /// Threads that compute; nothing but time depends on it. By default, as many as the machine has.
+    pub threads: usize,
 }
+
+/// Most tokens of examples that are worked on at once, unless one is longer: what the backward keeps of each token takes
+/// some 3 MB in a model of half a billion parameters.
+const TOKENS_AT_ONCE: usize = 1280;
 
 /// What changes during a run.
 #[derive(Debug)]
@@ -59,7 +65,7 @@ pub struct Trainer {
     variables: Vec<Var>,
     /// One per variable.
     moments: Vec<Moments>,
-    pools: Vec<ThreadPool>,
+    pool: ThreadPool,
     /// Where the run stands.
     pub progress: Progress,
 }
@@ -215,7 +221,10 @@ impl Trainer {
             adapter,
             variables,
             moments,
-            pools: pools(settings.workers.clamp(1, settings.accumulation.max(1)))?,
+            pool: ThreadPoolBuilder::new()
+                .num_threads(settings.threads.max(1))
+                .build()
+                .map_err(Error::Threads)?,
             settings,
             progress: Progress::default(),
         })
@@ -344,8 +353,11 @@ impl Trainer {
     ) -> Result<(Losses, Vec<Tensor>), Error> {
         let key = [self.settings.seed, (self.progress.steps * 1024 + place_in_step) as u64];
         let dropout = Dropout { rate: self.settings.dropout, key };
-        let base = self.frozen.hidden_states(&example.tokens, None)?;
-        let hidden = self.security.hidden_states(&example.tokens, Some(dropout))?;
+        let (base, hidden) = rayon::join(
+            || self.frozen.hidden_states(&example.tokens, None),
+            || self.security.hidden_states(&example.tokens, Some(dropout)),
+        );
+        let (base, hidden) = (base?, hidden?);
         let objective = Objective { divergence: self.settings.divergence, scale };
         let (losses, upstream) =
             losses(&self.frozen, example, [&hidden.detach(), &base], objective)?;
@@ -366,7 +378,8 @@ impl Trainer {
             let hidden = |model: &Transformer| -> Result<Tensor, model::Error> {
                 Ok(model.hidden_states(&example.tokens, None)?.detach())
             };
-            let (base, security) = (hidden(&self.frozen)?, hidden(&self.security)?);
+            let (base, security) = rayon::join(|| hidden(&self.frozen), || hidden(&self.security));
+            let (base, security) = (base?, security?);
             let objective = Objective { divergence: self.settings.divergence, scale: 0.0 };
             Ok(losses(&self.frozen, example, [&security, &base], objective)?.0)
         })?;
@@ -378,35 +391,33 @@ impl Trainer {
         Ok(validation)
     }
 
-    /// `work` on every example, as many at once as there are workers, with results in the examples' order.
+    /// `work` on every example, several at once, with results in the examples' order.
     fn side_by_side<R: Send>(
         &self,
         examples: &[Example],
         work: impl Fn(usize, &Example) -> Result<R, Error> + Sync,
     ) -> Result<Vec<R>, Error> {
-        let n_workers = self.pools.len();
-        let worker = |first: usize| -> Vec<Result<R, Error>> {
-            let own = (first..examples.len()).step_by(n_workers);
-            self.pools[first].install(|| own.map(|i| work(i, &examples[i])).collect())
-        };
-        let worker = &worker;
-        let results: Vec<Vec<_>> = std::thread::scope(|scope| {
-            let handles: Vec<_> =
-                (0..n_workers).map(|first| scope.spawn(move || worker(first))).collect();
-            handles.into_iter().map(|handle| handle.join().expect("no worker panics")).collect()
-        });
-        let mut results: Vec<_> = results.into_iter().map(Vec::into_iter).collect();
-        let in_order = |i: usize| results[i % n_workers].next().expect("a result per example");
-        (0..examples.len()).map(in_order).collect()
+        let mut results = Vec::with_capacity(examples.len());
+        while results.len() < examples.len() {
+            let first = results.len();
+            let group = &examples[first..][..group_len(&examples[first..])];
+            let each = group.par_iter().enumerate().with_max_len(1);
+            let done: Result<Vec<R>, Error> =
+                self.pool.install(|| each.map(|(i, example)| work(first + i, example)).collect());
+            results.extend(done?);
+        }
+        Ok(results)
     }
 }
 
-/// A pool per worker; they share the cores evenly.
-fn pools(n_workers: usize) -> Result<Vec<ThreadPool>, Error> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let n_threads = (cores / n_workers).max(1);
-    let pool = |_| ThreadPoolBuilder::new().num_threads(n_threads).build();
-    (0..n_workers).map(pool).collect::<Result<_, _>>().map_err(Error::Threads)
+/// How many of the first examples fit [`TOKENS_AT_ONCE`]; at least one.
+fn group_len(examples: &[Example]) -> usize {
+    let mut tokens = 0;
+    let fitting = examples.iter().take_while(|example| {
+        tokens += example.tokens.len();
+        tokens <= TOKENS_AT_ONCE
+    });
+    fitting.count().max(1)
 }
 
 fn add(sum: &[Tensor], more: &[Tensor]) -> Result<Vec<Tensor>, candle_core::Error> {

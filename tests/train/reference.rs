@@ -111,7 +111,7 @@ fn settings() -> Settings {
         optimizer: AdamW::default(),
         divergence: Divergence::SecurityFromBase,
         data: String::new(),
-        workers: 1,
+        threads: 1,
     }
 }
 

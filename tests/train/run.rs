@@ -33,7 +33,7 @@ fn settings() -> Settings {
         optimizer: AdamW::default(),
         divergence: Divergence::SecurityFromBase,
         data: "pairs".to_owned(),
-        workers: 2,
+        threads: 2,
     }
 }
 
@@ -107,8 +107,8 @@ fn a_continued_run_is_the_uninterrupted_one_bit_for_bit() {
     let mut first = Trainer::new(model(), settings()).unwrap();
     train(&mut first, 3);
     checkpoint::save(&first, directory.path()).unwrap();
-    // The number of workers belongs to the machine, not to the run.
-    let mut second = Trainer::new(model(), Settings { workers: 1, ..settings() }).unwrap();
+    // The number of threads belongs to the machine, not to the run.
+    let mut second = Trainer::new(model(), Settings { threads: 1, ..settings() }).unwrap();
     checkpoint::resume(&mut second, directory.path()).unwrap();
     assert_eq!(second.progress, first.progress);
     train(&mut second, 7);
