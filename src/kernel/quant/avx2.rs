@@ -4,6 +4,8 @@
 //! `vpmaddubsw` saturates, so that only as many products are added in sixteen bits as surely fit: activations are at most
 //! 127 in magnitude, a product of two lines' worth of Q6_K 2 · 2 · 63 · 127 = 32,004. Values of Q8_0 go in as
 //! magnitudes, with their signs given to the activations: at most 2 · 128 · 127 = 32,512.
+//!
+//! Loops are written out for the reason that `avx512.rs` gives.
 
 use std::arch::x86_64::*;
 
@@ -55,16 +57,17 @@ impl Kernel for Avx2 {
 fn q4k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
     let mut y = [[_mm256_setzero_ps(); 2]; M];
     for (block, x) in strip.as_chunks::<Q4K_LINES>().0.iter().zip(x) {
-        block.iter().for_each(|line| fetch_ahead(line));
+        for line in block {
+            fetch_ahead(line);
+        }
         for half in 0..2 {
             let mut sums = [_mm256_setzero_si256(); M];
             for sub in 0..8 {
                 let lines = &block[5..].as_chunks::<8>().0[sub / 2];
-                let nibble = _mm256_set1_epi8(0x0F);
-                let weights = lines.each_ref().map(|line| match sub % 2 {
-                    0 => _mm256_and_si256(load(line, half), nibble),
-                    _ => _mm256_and_si256(_mm256_srli_epi16::<4>(load(line, half)), nibble),
-                });
+                let weights = match sub % 2 {
+                    0 => masked(load_lines(lines, half), 0x0F),
+                    _ => masked(high_first(load_lines(lines, half)), 0x0F),
+                };
                 let scale = _mm256_cvtepu8_epi32(load8(part(&block[1..3], 2 * sub + half)));
                 let scales = in_pairs(scale);
                 for (sum, x) in sums.iter_mut().zip(x) {
@@ -75,7 +78,7 @@ fn q4k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
             finish_q4k(block, half, x, &sums, &mut y);
         }
     }
-    y.map(|y| store(y))
+    store(&y)
 }
 
 /// The minimums of a block, and the scales that both parts share.
@@ -88,14 +91,13 @@ fn finish_q4k<const M: usize>(
     sums: &[__m256i; M],
     y: &mut [Halves; M],
 ) {
-    let mins =
-        [0, 1, 2, 3].map(|pair| _mm256_cvtepu8_epi16(load16(part(&block[3..5], 2 * pair + half))));
     let d = _mm256_mul_ps(halves(part(block, half)), _mm256_set1_ps(0.0625));
     let d_min = halves(part(block, 2 + half));
     for ((y, sum), x) in y.iter_mut().zip(sums).zip(x) {
         let mut min_sum = _mm256_setzero_si256();
-        for (mins, sums) in mins.iter().zip(x.pair_sums) {
-            let products = _mm256_madd_epi16(*mins, _mm256_set1_epi32(sums));
+        for (pair, sums) in x.pair_sums.iter().enumerate() {
+            let mins = _mm256_cvtepu8_epi16(load16(part(&block[3..5], 2 * pair + half)));
+            let products = _mm256_madd_epi16(mins, _mm256_set1_epi32(*sums));
             min_sum = _mm256_add_epi32(min_sum, products);
         }
         let term = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_slli_epi32::<4>(*sum)), d);
@@ -110,7 +112,9 @@ fn q6k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
     let (head, body) = strip.split_at(x.len().div_ceil(2));
     let blocks = body.as_chunks::<Q6K_LINES>().0.iter();
     for (block_idx, (block, x)) in blocks.zip(x).enumerate() {
-        block.iter().for_each(|line| fetch_ahead(line));
+        for line in block {
+            fetch_ahead(line);
+        }
         for half in 0..2 {
             let mut sums = [_mm256_setzero_si256(); M];
             for sub in 0..16 {
@@ -133,15 +137,14 @@ fn q6k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
             }
         }
     }
-    y.map(|y| store(y))
+    store(&y)
 }
 
 /// Three lines of six bits, and the fourth that their upper bits make.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn values_q6k(lines: &[Line; 3], half: usize) -> [__m256i; 4] {
-    let [a, b, c] = lines.each_ref().map(|line| load(line, half));
-    let low = _mm256_set1_epi8(63);
+    let [a, b, c] = load_lines(lines, half);
     let last = _mm256_or_si256(
         _mm256_and_si256(_mm256_srli_epi16::<6>(a), _mm256_set1_epi8(0x03)),
         _mm256_or_si256(
@@ -149,7 +152,7 @@ fn values_q6k(lines: &[Line; 3], half: usize) -> [__m256i; 4] {
             _mm256_and_si256(_mm256_srli_epi16::<2>(c), _mm256_set1_epi8(0x30)),
         ),
     );
-    let [a, b, c] = [a, b, c].map(|line| _mm256_and_si256(line, low));
+    let [a, b, c] = masked([a, b, c], 63);
     [a, b, c, last]
 }
 
@@ -159,7 +162,9 @@ fn q5_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
     let (head, body) = strip.split_at(x.len().div_ceil(2));
     let blocks = body.as_chunks::<Q5_0_LINES>().0.iter();
     for (block_idx, (block, x)) in blocks.zip(x).enumerate() {
-        block.iter().for_each(|line| fetch_ahead(line));
+        for line in block {
+            fetch_ahead(line);
+        }
         for half in 0..2 {
             let (first, second) = values_q5(block, half);
             let d = halves(part(head, 2 * block_idx + half));
@@ -173,17 +178,17 @@ fn q5_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
             }
         }
     }
-    y.map(|y| store(y))
+    store(&y)
 }
 
 /// The first and the last four lines of values.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn values_q5(block: &[Line; Q5_0_LINES], half: usize) -> ([__m256i; 4], [__m256i; 4]) {
-    let [a, b, c, d, plane] = block.each_ref().map(|line| load(line, half));
-    let (nibble, fifth) = (_mm256_set1_epi8(0x0F), _mm256_set1_epi8(0x10));
-    let low = [a, b, c, d].map(|line| _mm256_and_si256(line, nibble));
-    let high = [a, b, c, d].map(|line| _mm256_and_si256(_mm256_srli_epi16::<4>(line), nibble));
+    let [a, b, c, d, plane] = load_lines(block, half);
+    let fifth = _mm256_set1_epi8(0x10);
+    let low = masked([a, b, c, d], 0x0F);
+    let high = masked(high_first([a, b, c, d]), 0x0F);
     let raise = |line, bits| _mm256_or_si256(line, _mm256_and_si256(bits, fifth));
     let first = [
         raise(low[0], _mm256_slli_epi16::<4>(plane)),
@@ -206,7 +211,9 @@ fn q8_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
     let (head, body) = strip.split_at(x.len().div_ceil(2));
     let blocks = body.as_chunks::<Q8_0_LINES>().0.iter();
     for (block_idx, (block, x)) in blocks.zip(x).enumerate() {
-        block.iter().for_each(|line| fetch_ahead(line));
+        for line in block {
+            fetch_ahead(line);
+        }
         for half in 0..2 {
             let d = halves(part(head, 2 * block_idx + half));
             let mut sums = [_mm256_setzero_si256(); M];
@@ -225,7 +232,7 @@ fn q8_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
             }
         }
     }
-    y.map(|y| store(y))
+    store(&y)
 }
 
 /// The products of the lines with four activations each, as two sums of sixteen bits for each output row.
@@ -253,6 +260,39 @@ fn in_pairs(scale: __m256i) -> __m256i {
 fn add_block(y: __m256, sum: __m256i, d: __m256, scale: f32) -> __m256 {
     let term = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), d);
     _mm256_fmadd_ps(term, _mm256_set1_ps(scale), y)
+}
+
+/// The bits of the lines' bytes that are in `mask`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn masked<const N: usize>(lines: [__m256i; N], mask: i8) -> [__m256i; N] {
+    let mut masked = lines;
+    for line in &mut masked {
+        *line = _mm256_and_si256(*line, _mm256_set1_epi8(mask));
+    }
+    masked
+}
+
+/// High nibbles in the place of the low ones, with other bits above them.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn high_first<const N: usize>(lines: [__m256i; N]) -> [__m256i; N] {
+    let mut high = lines;
+    for line in &mut high {
+        *line = _mm256_srli_epi16::<4>(*line);
+    }
+    high
+}
+
+/// Eight output rows' parts of lines.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn load_lines<const N: usize>(lines: &[Line; N], half: usize) -> [__m256i; N] {
+    let mut loaded = [_mm256_setzero_si256(); N];
+    for (loaded, line) in loaded.iter_mut().zip(lines) {
+        *loaded = load(line, half);
+    }
+    loaded
 }
 
 /// Eight output rows' part of a line.
@@ -292,13 +332,14 @@ fn halves(bytes: &[u8; 16]) -> __m256 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn store(y: Halves) -> Sums {
-    let mut sums = [0.0; STRIP_ROWS];
-    for (sums, y) in sums.as_chunks_mut::<8>().0.iter_mut().zip(y) {
+fn store<const M: usize>(y: &[Halves; M]) -> [Sums; M] {
+    let mut sums = [[0.0; STRIP_ROWS]; M];
+    let eights = sums.as_flattened_mut().as_chunks_mut::<8>().0.iter_mut();
+    for (sums, y) in eights.zip(y.as_flattened()) {
         #[expect(unsafe_code, reason = "stores take pointers")]
         // SAFETY: these are eight floats, and the store need not be aligned.
         unsafe {
-            _mm256_storeu_ps(sums.as_mut_ptr(), y);
+            _mm256_storeu_ps(sums.as_mut_ptr(), *y);
         }
     }
     sums

@@ -2,6 +2,9 @@
 //!
 //! A block's weights are decoded into registers once for all rows of the batch; each row then adds its products to
 //! sixteen sums at a time, with four activations broadcast as an operand of the multiplication.
+//!
+//! Loops are written out instead of `map` and `for_each` of closures, which the standard library's functions call from
+//! code that is compiled without AVX-512, so that they are never inlined.
 
 use std::arch::x86_64::*;
 
@@ -54,9 +57,9 @@ fn q4k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
         fetch_ahead(&block[0]);
         for pair in 0..4 {
             let lines = &block[5..].as_chunks::<8>().0[pair];
-            let packed = lines.each_ref().map(|line| load(line));
+            let packed = load_lines(lines);
             fetch_ahead(&block[1 + pair]);
-            let low = packed.map(|p| _mm512_and_si512(p, _mm512_set1_epi8(0x0F)));
+            let low = masked(packed, 0x0F);
             // What stays in the upper half of its byte counts sixteen times; the lower half's scale makes up for it.
             let scale = _mm512_cvtepu8_epi32(load16(part(&block[1..3], 2 * pair)));
             let scale = _mm512_slli_epi32::<4>(scale);
@@ -64,27 +67,27 @@ fn q4k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
                 let dots = dot(_mm512_setzero_si512(), &low, &x.words[2 * pair]);
                 *sum = _mm512_add_epi32(*sum, _mm512_mullo_epi32(dots, scale));
             }
-            let high = packed.map(|p| _mm512_and_si512(p, _mm512_set1_epi8(-16)));
+            let high = masked(packed, -16);
             let scale = _mm512_cvtepu8_epi32(load16(part(&block[1..3], 2 * pair + 1)));
             for (sum, x) in sums.iter_mut().zip(x) {
                 let dots = dot(_mm512_setzero_si512(), &high, &x.words[2 * pair + 1]);
                 *sum = _mm512_add_epi32(*sum, _mm512_mullo_epi32(dots, scale));
             }
         }
-        let mins = [0, 1, 2, 3].map(|i| _mm512_cvtepu8_epi16(load32(part(&block[3..5], i))));
         let d = _mm512_mul_ps(halves(part(block, 0)), _mm512_set1_ps(0.0625));
         let d_min = halves(part(block, 1));
         for ((y, sum), x) in y.iter_mut().zip(sums).zip(x) {
             let mut min_sum = _mm512_setzero_si512();
-            for (mins, sums) in mins.iter().zip(x.pair_sums) {
-                min_sum = _mm512_dpwssd_epi32(min_sum, *mins, _mm512_set1_epi32(sums));
+            for (i, sums) in x.pair_sums.iter().enumerate() {
+                let mins = _mm512_cvtepu8_epi16(load32(part(&block[3..5], i)));
+                min_sum = _mm512_dpwssd_epi32(min_sum, mins, _mm512_set1_epi32(*sums));
             }
             let term = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), d);
             let term = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(min_sum), d_min, term);
             *y = _mm512_fmadd_ps(term, _mm512_set1_ps(x.scale), *y);
         }
     }
-    y.map(|y| store(y))
+    store(&y)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -94,7 +97,9 @@ fn q6k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
     let blocks = body.as_chunks::<Q6K_LINES>().0.iter().zip(head.as_flattened().as_chunks().0);
     for ((block, d), x) in blocks.zip(x) {
         let mut sums = [_mm512_setzero_si512(); M];
-        block[..4].iter().for_each(|line| fetch_ahead(line));
+        for scales in &block[..4] {
+            fetch_ahead(scales);
+        }
         for sub in 0..16 {
             let weights = values_q6k(&block[4..].as_chunks::<3>().0[sub]);
             let scale = _mm512_cvtepi8_epi32(load16(part(&block[..4], sub)));
@@ -110,15 +115,14 @@ fn q6k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
             *y = add_block(*y, sum, d, x.scale);
         }
     }
-    y.map(|y| store(y))
+    store(&y)
 }
 
 /// Three lines of six bits, and the fourth that their upper bits make.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn values_q6k(lines: &[Line; 3]) -> [__m512i; 4] {
-    let [a, b, c] = lines.each_ref().map(|line| load(line));
-    let low = _mm512_set1_epi8(63);
+    let [a, b, c] = load_lines(lines);
     let last = _mm512_or_si512(
         _mm512_and_si512(_mm512_srli_epi16::<6>(a), _mm512_set1_epi8(0x03)),
         _mm512_or_si512(
@@ -126,7 +130,7 @@ fn values_q6k(lines: &[Line; 3]) -> [__m512i; 4] {
             _mm512_and_si512(_mm512_srli_epi16::<2>(c), _mm512_set1_epi8(0x30)),
         ),
     );
-    let [a, b, c] = [a, b, c].map(|line| _mm512_and_si512(line, low));
+    let [a, b, c] = masked([a, b, c], 63);
     [a, b, c, last]
 }
 
@@ -144,16 +148,18 @@ fn q5_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
             *y = add_block(*y, sum, d, x.scale);
         }
     }
-    y.map(|y| store(y))
+    store(&y)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn values_q5(block: &[Line; Q5_0_LINES]) -> [__m512i; 8] {
-    let [a, b, c, d, plane] = block.each_ref().map(|line| load(line));
-    let (nibble, fifth) = (_mm512_set1_epi8(0x0F), _mm512_set1_epi8(0x10));
-    let low = [a, b, c, d].map(|line| _mm512_and_si512(line, nibble));
-    let high = [a, b, c, d].map(|line| _mm512_and_si512(_mm512_srli_epi16::<4>(line), nibble));
+    let [a, b, c, d, plane] = load_lines(block);
+    let fifth = _mm512_set1_epi8(0x10);
+    let low = masked([a, b, c, d], 0x0F);
+    let [a, b] = [_mm512_srli_epi16::<4>(a), _mm512_srli_epi16::<4>(b)];
+    let [c, d] = [_mm512_srli_epi16::<4>(c), _mm512_srli_epi16::<4>(d)];
+    let high = masked([a, b, c, d], 0x0F);
     let raise = |line, bits| _mm512_or_si512(line, _mm512_and_si512(bits, fifth));
     [
         raise(low[0], _mm512_slli_epi16::<4>(plane)),
@@ -173,7 +179,7 @@ fn q8_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
     let (head, body) = strip.split_at(x.len().div_ceil(2));
     let blocks = body.as_chunks::<Q8_0_LINES>().0.iter().zip(head.as_flattened().as_chunks().0);
     for ((block, d), x) in blocks.zip(x) {
-        let weights = block.each_ref().map(|line| load(line));
+        let weights = load_lines(block);
         fetch_ahead(d);
         let d = halves(d);
         for (y, x) in y.iter_mut().zip(x) {
@@ -181,7 +187,7 @@ fn q8_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
             *y = add_block(*y, sum, d, x.scale);
         }
     }
-    y.map(|y| store(y))
+    store(&y)
 }
 
 /// `sum` and the products of the lines with four activations each.
@@ -201,6 +207,27 @@ fn dot<const N: usize>(sum: __m512i, weights: &[__m512i; N], words: &[i32; N]) -
 fn add_block(y: __m512, sum: __m512i, d: __m512, scale: f32) -> __m512 {
     let term = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), d);
     _mm512_fmadd_ps(term, _mm512_set1_ps(scale), y)
+}
+
+/// The bits of the lines' bytes that are in `mask`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn masked<const N: usize>(lines: [__m512i; N], mask: i8) -> [__m512i; N] {
+    let mut masked = lines;
+    for line in &mut masked {
+        *line = _mm512_and_si512(*line, _mm512_set1_epi8(mask));
+    }
+    masked
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn load_lines<const N: usize>(lines: &[Line; N]) -> [__m512i; N] {
+    let mut loaded = [_mm512_setzero_si512(); N];
+    for (loaded, line) in loaded.iter_mut().zip(lines) {
+        *loaded = load(line);
+    }
+    loaded
 }
 
 /// A line of weights; the one that is as far ahead as it takes to fetch is asked for.
@@ -237,12 +264,14 @@ fn load16(bytes: &[u8; 16]) -> __m128i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn store(y: __m512) -> Sums {
-    let mut sums = [0.0; STRIP_ROWS];
-    #[expect(unsafe_code, reason = "stores take pointers")]
-    // SAFETY: these are sixteen floats, and the store need not be aligned.
-    unsafe {
-        _mm512_storeu_ps(sums.as_mut_ptr(), y);
+fn store<const M: usize>(y: &[__m512; M]) -> [Sums; M] {
+    let mut sums = [[0.0; STRIP_ROWS]; M];
+    for (sums, y) in sums.iter_mut().zip(y) {
+        #[expect(unsafe_code, reason = "stores take pointers")]
+        // SAFETY: these are sixteen floats, and the store need not be aligned.
+        unsafe {
+            _mm512_storeu_ps(sums.as_mut_ptr(), *y);
+        }
     }
     sums
 }

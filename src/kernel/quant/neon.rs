@@ -55,7 +55,7 @@ fn q4k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
             for sub in 0..8 {
                 let lines = &block[5..].as_chunks::<8>().0[sub / 2];
                 let weights = lines.each_ref().map(|line| {
-                    let packed = load(part(line, quarter));
+                    let packed = load(line, quarter);
                     vreinterpretq_s8_u8(match sub % 2 {
                         0 => vandq_u8(packed, vdupq_n_u8(0x0F)),
                         _ => vshrq_n_u8::<4>(packed),
@@ -130,7 +130,7 @@ fn q6k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
 #[inline]
 #[target_feature(enable = "neon")]
 fn values_q6k(lines: &[Line; 3], quarter: usize) -> [int8x16_t; 4] {
-    let [a, b, c] = lines.each_ref().map(|line| load(part(line, quarter)));
+    let [a, b, c] = lines.each_ref().map(|line| load(line, quarter));
     let last = vshrq_n_u8::<6>(a);
     let last = vorrq_u8(last, vandq_u8(vshrq_n_u8::<4>(b), vdupq_n_u8(0x0C)));
     let last = vorrq_u8(last, vandq_u8(vshrq_n_u8::<2>(c), vdupq_n_u8(0x30)));
@@ -159,7 +159,7 @@ fn q5_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
 #[inline]
 #[target_feature(enable = "neon")]
 fn values_q5(block: &[Line; Q5_0_LINES], quarter: usize) -> [int8x16_t; 8] {
-    let [a, b, c, d, plane] = block.each_ref().map(|line| load(part(line, quarter)));
+    let [a, b, c, d, plane] = block.each_ref().map(|line| load(line, quarter));
     let (nibble, fifth) = (vdupq_n_u8(0x0F), vdupq_n_u8(0x10));
     let low = [a, b, c, d].map(|line| vandq_u8(line, nibble));
     let high = [a, b, c, d].map(|line| vshrq_n_u8::<4>(line));
@@ -183,9 +183,9 @@ fn q8_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
     let blocks = body.as_chunks::<Q8_0_LINES>().0.iter();
     for (block_idx, (block, x)) in blocks.zip(x).enumerate() {
         for quarter in 0..4 {
-            let weights = block.each_ref().map(|line| {
-                vreinterpretq_s8_u8(veorq_u8(load(part(line, quarter)), vdupq_n_u8(0x80)))
-            });
+            let weights = block
+                .each_ref()
+                .map(|line| vreinterpretq_s8_u8(veorq_u8(load(line, quarter), vdupq_n_u8(0x80))));
             let d = halves(part(head, 4 * block_idx + quarter));
             for (y, x) in y.iter_mut().zip(x) {
                 let sum = dot(vdupq_n_s32(0), &weights, &x.words);
@@ -217,9 +217,11 @@ fn add_block(y: &mut [f32; 4], sum: int32x4_t, d: float32x4_t, scale: f32) {
     *y = floats(vfmaq_n_f32(from_floats(y), term, scale));
 }
 
+/// Four output rows' part of a line.
 #[inline]
 #[target_feature(enable = "neon")]
-fn load(bytes: &[u8; 16]) -> uint8x16_t {
+fn load(line: &Line, quarter: usize) -> uint8x16_t {
+    let bytes = &line.as_chunks::<16>().0[quarter];
     #[expect(unsafe_code, reason = "loads take pointers")]
     // SAFETY: these are 16 bytes, and the load need not be aligned.
     unsafe {
