@@ -7,6 +7,7 @@ pub mod bf16;
 pub mod exp;
 pub mod losses;
 pub mod norm;
+pub mod quant;
 pub mod softmax;
 pub mod sum;
 pub mod swiglu;
