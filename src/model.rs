@@ -6,6 +6,7 @@
 
 mod attach;
 pub mod config;
+pub mod cpu;
 pub mod device;
 pub mod dropout;
 pub mod family;
@@ -13,6 +14,7 @@ pub mod gguf;
 pub mod gradient;
 pub mod healing;
 pub mod kv_cache;
+pub mod language_model;
 pub mod linear;
 pub mod lora;
 pub mod pair;
@@ -22,6 +24,7 @@ pub mod transformer;
 use std::path::PathBuf;
 
 pub use kv_cache::KvCache;
+pub use language_model::{LanguageModel, LanguageModelCache};
 pub use tokenizer::Tokenizer;
 pub use transformer::Transformer;
 
@@ -166,6 +169,14 @@ pub enum Error {
         expected: Vec<usize>,
         /// In the file.
         got: Vec<usize>,
+    },
+    /// A matrix's blocks cannot be repacked.
+    #[error("tensor `{tensor}`: {source}")]
+    Pack {
+        /// The tensor's name.
+        tensor: String,
+        /// The cause.
+        source: crate::kernel::quant::PackError,
     },
     /// A metadata key is missing or has another type.
     #[error("metadata `{key}`: {reason}")]

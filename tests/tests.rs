@@ -7,6 +7,7 @@ mod adapters;
 mod bad_models;
 mod co_decoding;
 mod complete;
+mod cpu_transformer;
 mod lsp;
 mod real_pair;
 mod registry;

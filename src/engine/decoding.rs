@@ -11,7 +11,7 @@ use crate::decode::rng::Draws;
 use crate::decode::{CoDecoder, Role, Sequence, Step};
 use crate::model::healing::Healing;
 use crate::model::tokenizer::TextStream;
-use crate::model::{Decoder, KvCache, Transformer};
+use crate::model::{Decoder, LanguageModel, LanguageModelCache};
 use crate::prompt::fim::{Framed, frame};
 use crate::prompt::stop::StopScanner;
 
@@ -21,14 +21,18 @@ use super::{Chunk, Finish, RequestStats, TextChunk, TokenTrace};
 
 /// Serves `job` on `sequence`, which holds whatever an earlier request of the document left. Sends text, but not the
 /// end; returns how it ended and what it took.
-pub fn serve(pair: &Pair, job: &Job, sequence: &mut Sequence<KvCache>) -> (Finish, RequestStats) {
+pub fn serve(
+    pair: &Pair,
+    job: &Job,
+    sequence: &mut Sequence<LanguageModelCache>,
+) -> (Finish, RequestStats) {
     let started = Instant::now();
     let mut guide = match RequestGuide::start(pair, job, sequence, started) {
         Ok(guide) => guide,
         Err(error) => return (Finish::Failed(error.to_string()), RequestStats::default()),
     };
     let request = &job.request;
-    let decoder: CoDecoder<'_, Transformer> = CoDecoder {
+    let decoder: CoDecoder<'_, LanguageModel> = CoDecoder {
         base: &pair.base,
         security: &pair.security,
         law: request.decoding,
@@ -78,7 +82,7 @@ impl<'a> RequestGuide<'a> {
     fn start(
         pair: &'a Pair,
         job: &'a Job,
-        sequence: &mut Sequence<KvCache>,
+        sequence: &mut Sequence<LanguageModelCache>,
         started: Instant,
     ) -> Result<Self, crate::model::Error> {
         let request = &job.request;
@@ -196,7 +200,7 @@ impl Guide for RequestGuide<'_> {
 }
 
 /// A sequence without tokens for this pair.
-pub fn new_sequence(pair: &Pair) -> Sequence<KvCache> {
+pub fn new_sequence(pair: &Pair) -> Sequence<LanguageModelCache> {
     Sequence::new(pair.base.new_cache(), pair.security.new_cache())
 }
 

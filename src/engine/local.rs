@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::config::Settings;
-use crate::model::{KvCache, device};
+use crate::kernel::threads::Threads;
+use crate::model::{LanguageModelCache, device};
 use crate::registry::{Progress, Registry};
 
 use super::pair::{self, Choice, Pair};
@@ -145,7 +146,7 @@ struct Loaded {
     pair: Pair,
     /// The setting `adapter` that it was loaded with.
     adapter: Option<String>,
-    sequences: Sequences<KvCache>,
+    sequences: Sequences<LanguageModelCache>,
     /// One thread: what candle does not compute in its own pool is too short to share.
     pool: rayon::ThreadPool,
 }
@@ -276,7 +277,13 @@ impl Worker {
             pool.build().map_err(|e| format!("cannot start the compute threads: {e}"))
         };
         let progress = ReportState { shared: &self.shared, profile: &profile };
-        let choice = Choice { profile: &profile, adapter: settings.adapter.as_deref() };
+        let threads = Threads::new(n_threads);
+        let threads = threads.map_err(|e| format!("cannot start the compute threads: {e}"))?;
+        let choice = Choice {
+            threads: &Arc::new(threads),
+            profile: &profile,
+            adapter: settings.adapter.as_deref(),
+        };
         let pair = pool(n_threads)?
             .install(|| pair::load(&self.registry, choice, &progress))
             .map_err(|e| e.to_string())?;

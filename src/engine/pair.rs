@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::kernel::threads::Threads;
 use crate::model::gguf::Gguf;
 use crate::model::lora::peft::{self, PeftFiles};
-use crate::model::{self, Tokenizer, Transformer, device, pair};
+use crate::model::{self, LanguageModel, Tokenizer, device, pair};
 use crate::prompt::fim::FimTokens;
 use crate::registry::manifest::{FimOrder, Model, Profile};
 use crate::registry::{AdapterFiles, Progress, Registry};
@@ -17,10 +18,10 @@ use super::LoadedProfile;
 #[derive(Debug)]
 pub struct Pair {
     /// The model that is hardened.
-    pub base: Transformer,
+    pub base: LanguageModel,
     /// The model that hardens it, with the adapter beside its weights if there is one; shares the weights with `base`
     /// where both are the same file.
-    pub security: Transformer,
+    pub security: LanguageModel,
     /// What both speak.
     pub tokenizer: Tokenizer,
     /// Absent for models without fill-in-the-middle.
@@ -34,6 +35,8 @@ pub struct Pair {
 /// What to load.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
+    /// What computes on the CPU.
+    pub threads: &'a Arc<Threads>,
     /// Name of the profile.
     pub profile: &'a str,
     /// Name or directory of an adapter that takes the place of the profile's.
@@ -117,7 +120,7 @@ pub fn load(
     let started = Instant::now();
     let base_entry = registry.model(&profile.base)?;
     let files = open_both(profile, &base_path, &security_path)?;
-    let loaded = load_files(profile, &files)?;
+    let loaded = load_files(profile, &files, choice.threads)?;
     // The mapped files count as memory until they are closed.
     drop(files);
     let fim = fim_tokens(base_entry, &loaded.tokenizer)?;
@@ -172,11 +175,12 @@ impl Beside {
     }
 
     /// The same weights, with the adapter beside them.
-    fn stand_beside(&self, security: &Transformer) -> Result<Transformer, LoadError> {
+    fn stand_beside(&self, security: &LanguageModel) -> Result<LanguageModel, LoadError> {
         let adapter = self.files.read(security.config(), security.device());
         let adapter =
             adapter.map_err(|source| LoadError::Adapter { name: self.name.clone(), source })?;
-        Ok(security.with_adapter(Arc::new(adapter)))
+        let beside = security.with_adapter(adapter);
+        beside.map_err(|source| LoadError::Model { name: self.name.clone(), source })
     }
 }
 
@@ -187,8 +191,8 @@ struct Files {
 }
 
 struct Loaded {
-    base: Transformer,
-    security: Transformer,
+    base: LanguageModel,
+    security: LanguageModel,
     tokenizer: Tokenizer,
 }
 
@@ -208,13 +212,17 @@ fn open_both(profile: &Profile, base: &Path, security: &Path) -> Result<Files, L
 }
 
 /// Reads both models and the tokenizer at the same time, on the threads of the calling pool.
-fn load_files(profile: &Profile, files: &Files) -> Result<Loaded, LoadError> {
+fn load_files(
+    profile: &Profile,
+    files: &Files,
+    threads: &Arc<Threads>,
+) -> Result<Loaded, LoadError> {
     let named = |name: &str| {
         let name = name.to_owned();
         move |source| LoadError::Model { name: name.clone(), source }
     };
     let device = device::select().map_err(named(&profile.base))?;
-    let read = |gguf: &Gguf| Transformer::load(gguf, &device);
+    let read = |gguf: &Gguf| LanguageModel::load(gguf, &device, threads);
     let ((base, security), tokenizer) = rayon::join(
         || rayon::join(|| read(&files.base), || files.security.as_ref().map(read)),
         || Tokenizer::from_gguf(&files.base),
@@ -260,7 +268,7 @@ fn special(model: &Model, name: &str, tokenizer: &Tokenizer) -> Result<u32, Load
     })
 }
 
-fn describe(profile: &Profile, base: &Transformer, fill_in_middle: bool) -> LoadedProfile {
+fn describe(profile: &Profile, base: &LanguageModel, fill_in_middle: bool) -> LoadedProfile {
     LoadedProfile {
         profile: profile.name.clone(),
         base: profile.base.clone(),

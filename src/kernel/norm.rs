@@ -1,9 +1,24 @@
-//! The gradient of the RMS norm.
+//! The RMS norm of a row, and its gradient.
 
 use pulp::Arch;
 use rayon::prelude::*;
 
 use super::sum::{sum, sum_pairs};
+
+/// `x / √(mean(x²) + ε) · weight` for one row, `[E]` each.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(x.len() == weight.len() && x.len() == out.len(), "one width");
+    Arch::new().dispatch(|| {
+        let mean_square = sum(x, |x| x * x) / x.len() as f32;
+        let r = 1.0 / (mean_square + eps).sqrt();
+        for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+            *out = x * r * w;
+        }
+    });
+}
 
 /// The gradient of `x` in `y = x / √(mean(x²) + ε) · weight`, row by row; `x` and `grad` are `[rows, E]`, `weight` is
 /// `[E]`.

@@ -49,8 +49,9 @@ pub fn causal_softmax_gradient(weights: &[f32], grad: &mut [f32], n_tokens: usiz
     });
 }
 
+/// `softmax(scale · row)`, in place.
 #[inline(always)]
-fn softmax(row: &mut [f32], scale: f32) {
+pub(super) fn softmax(row: &mut [f32], scale: f32) {
     let most = max(row);
     for x in row.iter_mut() {
         *x = exp((*x - most) * scale);

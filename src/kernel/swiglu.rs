@@ -26,6 +26,19 @@ pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
     out
 }
 
+/// [`swiglu`] on this thread, in place of `gate`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn swiglu_in_place(gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "a gate per number");
+    Arch::new().dispatch(|| {
+        for (g, u) in gate.iter_mut().zip(up) {
+            *g = *g * sigmoid(*g) * u;
+        }
+    });
+}
+
 /// The gradients of `gate` and of `up`, given that of [`swiglu`]'s result.
 ///
 /// # Panics

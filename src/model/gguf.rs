@@ -154,6 +154,30 @@ impl Gguf {
         Ok(QTensor::new(storage, (rows, padded))?)
     }
 
+    /// Lets `read` see the stored blocks of a tensor, and their format.
+    ///
+    /// # Errors
+    /// As [`Gguf::tensor`], and what `read` returns.
+    pub fn read_blocks<R>(
+        &self,
+        name: &str,
+        read: impl FnOnce(GgmlDType, &[u8]) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let info = self.info(name)?;
+        let bytes = self.tensor_bytes(name, info)?;
+        let result = read(info.ggml_dtype, bytes);
+        self.release(bytes);
+        result
+    }
+
+    /// The format of a tensor, as the file says.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn dtype(&self, name: &str) -> Result<GgmlDType, Error> {
+        Ok(self.info(name)?.ggml_dtype)
+    }
+
     /// The shape of a tensor, as the file says.
     ///
     /// # Errors

@@ -1,0 +1,285 @@
+//! The transformer on the CPU, without a tensor: slices that are used again, products over packed weights, and one small
+//! pool of threads.
+//!
+//! Its hyperparameters, adapters and results are those of [`super::Transformer`], which computes with candle on any device
+//! and is what the tests hold this one against. What it adds is that row `i` of a forward has the same bits whatever
+//! other rows there are, so that drafted tokens can be verified several at a time, and that up to eight rows cost
+//! little more than one.
+
+mod adapter;
+mod kv_cache;
+mod scratch;
+mod weights;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Device, Tensor};
+
+use self::adapter::{CpuAdapter, Update};
+pub use self::kv_cache::CpuKvCache;
+use self::scratch::{Scratch, multiply};
+use self::weights::{Block, Weights};
+use super::config::Config;
+use super::gguf::Gguf;
+use super::kv_cache::CacheShape;
+use super::lora::{Adapter, Projection};
+use super::{Cache, Decoder, Error, LogitRows, Logits};
+use crate::kernel::attention::attend;
+use crate::kernel::low_rank::add;
+use crate::kernel::norm::rms_norm;
+use crate::kernel::rope::{rotate_halves, rotate_neighbours};
+use crate::kernel::swiglu::swiglu_in_place;
+use crate::kernel::threads::Threads;
+use crate::model::family::Rope;
+
+/// Rows that one thread takes at a time where rows are independent.
+const ROWS_PER_TASK: usize = 4;
+
+/// Numbers that one thread takes at a time where all are.
+const NUMBERS_PER_TASK: usize = 16_384;
+
+/// A model with, perhaps, an adapter. Clones share the weights.
+#[derive(Clone, Debug)]
+pub struct CpuTransformer {
+    weights: Arc<Weights>,
+    adapter: Option<Arc<CpuAdapter>>,
+    threads: Arc<Threads>,
+    /// One forward at a time: all of them would compete for the same threads.
+    scratch: Arc<Mutex<Scratch>>,
+}
+
+impl CpuTransformer {
+    /// Whether the model of `gguf` is one that this computes: all matrices in `Q4_K`, `Q5_0`, `Q6_K` or `Q8_0`.
+    ///
+    /// # Errors
+    /// If its hyperparameters cannot be read.
+    pub fn supports(gguf: &Gguf) -> Result<bool, Error> {
+        Ok(weights::supported(gguf, &Config::read(gguf)?))
+    }
+
+    /// Reads the model of `gguf` and repacks it, on the threads of the calling rayon pool; `threads` compute later.
+    ///
+    /// # Errors
+    /// If a tensor is missing, cut off, or of another shape than the hyperparameters say.
+    pub fn load(gguf: &Gguf, threads: Arc<Threads>) -> Result<Self, Error> {
+        let weights = Arc::new(Weights::load(gguf, Config::read(gguf)?)?);
+        Ok(Self { weights, adapter: None, threads, scratch: Arc::default() })
+    }
+
+    /// The same weights, with `adapter` beside them.
+    ///
+    /// # Errors
+    /// If its numbers cannot be read.
+    pub fn with_adapter(&self, adapter: &Adapter) -> Result<Self, Error> {
+        Ok(Self { adapter: Some(Arc::new(CpuAdapter::new(adapter)?)), ..self.clone() })
+    }
+
+    /// The hyperparameters.
+    pub fn config(&self) -> &Config {
+        &self.weights.config
+    }
+}
+
+impl Decoder for CpuTransformer {
+    type Cache = CpuKvCache;
+
+    fn new_cache(&self) -> CpuKvCache {
+        let Config { n_layers, n_kv_heads, head_dim, .. } = self.weights.config;
+        CpuKvCache::new(CacheShape { n_layers, n_kv_heads, head_dim })
+    }
+
+    fn vocab(&self) -> usize {
+        self.weights.head.n_out()
+    }
+
+    fn context(&self) -> usize {
+        self.weights.config.context
+    }
+
+    fn forward(
+        &self,
+        tokens: &[u32],
+        cache: &mut CpuKvCache,
+        rows: LogitRows,
+    ) -> Result<Logits, Error> {
+        let needed = cache.len() + tokens.len();
+        if needed > self.context() {
+            return Err(Error::ContextFull { needed, context: self.context() });
+        }
+        let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        scratch.resize(&self.weights.config, tokens.len());
+        self.embed(tokens, &mut scratch.x)?;
+        scratch.angles(&self.weights.config, cache.len());
+        cache.reserve(tokens.len());
+        for (layer_idx, block) in self.weights.blocks.iter().enumerate() {
+            let layer = Layer { model: self, block, layer_idx, n_tokens: tokens.len() };
+            layer.attend(cache, &mut scratch);
+            layer.feed_forward(&mut scratch);
+        }
+        let n_rows = rows.count().min(tokens.len());
+        let data = self.logits(n_rows, &mut scratch);
+        cache.advance(tokens.len());
+        Ok(Logits { vocab: self.vocab(), data })
+    }
+}
+
+impl CpuTransformer {
+    /// The tokens' embeddings, `[T, E]`.
+    fn embed(&self, tokens: &[u32], x: &mut [f32]) -> Result<(), Error> {
+        let ids = Tensor::new(tokens, &Device::Cpu)?;
+        let rows = self.weights.embeddings.embedding(&ids)?.flatten_all()?.to_vec1::<f32>()?;
+        x.copy_from_slice(&rows);
+        Ok(())
+    }
+
+    /// The logits of the last `n_rows` tokens, `[n_rows, V]`.
+    fn logits(&self, n_rows: usize, scratch: &mut Scratch) -> Vec<f32> {
+        if n_rows == 0 {
+            return Vec::new();
+        }
+        let Weights { config, norm, head, .. } = &*self.weights;
+        let Scratch { x, normed, rounded, .. } = scratch;
+        let x = &x[x.len() - n_rows * config.model_dim..];
+        let normed = &mut normed[..x.len()];
+        self.norm(x, norm, normed);
+        let mut logits = vec![0.0; n_rows * head.n_out()];
+        multiply(&self.threads, rounded, normed, [(head, &mut logits)]);
+        logits
+    }
+
+    fn norm(&self, x: &[f32], weight: &[f32], out: &mut [f32]) {
+        let (width, eps) = (weight.len(), self.weights.config.norm_eps);
+        self.threads.for_each_chunk(out, ROWS_PER_TASK * width, |idx, out| {
+            let x = &x[idx * ROWS_PER_TASK * width..][..out.len()];
+            for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
+                rms_norm(x, weight, eps, out);
+            }
+        });
+    }
+
+    /// `x += y`.
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        self.threads.for_each_chunk(x, NUMBERS_PER_TASK, |idx, x| {
+            add(x, &y[idx * NUMBERS_PER_TASK..][..x.len()]);
+        });
+    }
+}
+
+/// One block during one forward.
+struct Layer<'a> {
+    model: &'a CpuTransformer,
+    block: &'a Block,
+    layer_idx: usize,
+    n_tokens: usize,
+}
+
+impl Layer<'_> {
+    fn attend(&self, cache: &mut CpuKvCache, scratch: &mut Scratch) {
+        let Self { model, block, layer_idx, .. } = *self;
+        let Scratch { x, normed, query, key, value, rounded, .. } = scratch;
+        model.norm(x, &block.attention_norm, normed);
+        let products = [
+            (&block.query.matrix, &mut **query),
+            (&block.key.matrix, &mut **key),
+            (&block.value.matrix, &mut **value),
+        ];
+        multiply(&model.threads, rounded, normed, products);
+        self.finish_projections(scratch);
+        cache.append(layer_idx, &scratch.key, &scratch.value);
+        self.mix(cache, scratch);
+        let Scratch { x, out, mixed, rounded, .. } = scratch;
+        multiply(&model.threads, rounded, mixed, [(&block.output, &mut **out)]);
+        if let Some(update) = self.update(Projection::Output) {
+            self.each_row(mixed, out, |_, mixed, out| update.add(mixed, out));
+        }
+        model.add(x, out);
+    }
+
+    /// Bias, adapter and rotation of query, key and value.
+    fn finish_projections(&self, scratch: &mut Scratch) {
+        let Self { model, block, .. } = *self;
+        let half = model.weights.config.head_dim / 2;
+        let Scratch { normed, query, key, value, cos, sin, .. } = scratch;
+        let rotate = match model.weights.config.family.rope() {
+            Rope::Halves => rotate_halves,
+            Rope::Interleaved => rotate_neighbours,
+        };
+        let rotate = |row: usize, heads: &mut [f32]| {
+            let angles = row * half..(row + 1) * half;
+            rotate(heads, &cos[angles.clone()], &sin[angles]);
+        };
+        let biased = |which, bias: &Option<Vec<f32>>, x: &[f32], y: &mut [f32]| {
+            if let Some(bias) = bias {
+                add(y, bias);
+            }
+            if let Some(update) = self.update(which) {
+                update.add(x, y);
+            }
+        };
+        self.each_row(normed, query, |row, x, query| {
+            biased(Projection::Query, &block.query.bias, x, query);
+            rotate(row, query);
+        });
+        self.each_row(normed, key, |row, x, key| {
+            biased(Projection::Key, &block.key.bias, x, key);
+            rotate(row, key);
+        });
+        self.each_row(normed, value, |_, x, value| {
+            biased(Projection::Value, &block.value.bias, x, value);
+        });
+    }
+
+    fn update(&self, projection: Projection) -> Option<&Update> {
+        self.model.adapter.as_ref()?.get(self.layer_idx, projection)
+    }
+
+    /// Attention of the new tokens over all that were appended.
+    fn mix(&self, cache: &CpuKvCache, scratch: &mut Scratch) {
+        let Config { n_kv_heads, head_dim, .. } = self.model.weights.config;
+        let group = self.model.weights.config.group();
+        let n_queries =
+            queries_per_task(group, self.n_tokens * n_kv_heads, self.model.threads.len());
+        let tasks_per_token = n_kv_heads * group / n_queries;
+        let pos = cache.len();
+        let Scratch { query, mixed, .. } = scratch;
+        self.model.threads.for_each_chunk(mixed, n_queries * head_dim, |idx, mixed| {
+            let query = &query[idx * n_queries * head_dim..][..mixed.len()];
+            let (token, first) = (idx / tasks_per_token, idx % tasks_per_token * n_queries);
+            let head = cache.head(self.layer_idx, first / group);
+            scratch::with_scores(|scores| attend(query, head, pos + token + 1, scores, mixed));
+        });
+    }
+
+    fn feed_forward(&self, scratch: &mut Scratch) {
+        let Self { model, block, .. } = *self;
+        let Scratch { x, normed, gate, up, out, rounded, .. } = scratch;
+        model.norm(x, &block.feed_forward_norm, normed);
+        let products = [(&block.gate, &mut **gate), (&block.up, &mut **up)];
+        multiply(&model.threads, rounded, normed, products);
+        model.threads.for_each_chunk(gate, NUMBERS_PER_TASK, |idx, gate| {
+            swiglu_in_place(gate, &up[idx * NUMBERS_PER_TASK..][..gate.len()]);
+        });
+        multiply(&model.threads, rounded, gate, [(&block.down, &mut **out)]);
+        model.add(x, out);
+    }
+
+    /// Calls `work` with the index of each row, the row of `x` and that of `y`; both have as many.
+    fn each_row(&self, x: &[f32], y: &mut [f32], work: impl Fn(usize, &[f32], &mut [f32]) + Sync) {
+        let n_rows = self.n_tokens;
+        let (x_len, y_len) = (x.len() / n_rows, y.len() / n_rows);
+        self.model.threads.for_each_chunk(y, ROWS_PER_TASK * y_len, |idx, y| {
+            let first = idx * ROWS_PER_TASK;
+            let rows = x[first * x_len..].chunks_exact(x_len).zip(y.chunks_exact_mut(y_len));
+            for (row, (x, y)) in (first..).zip(rows) {
+                work(row, x, y);
+            }
+        });
+    }
+}
+
+/// How many of the `group` query heads of a key head one task takes: all, so that the cache is read once, unless that
+/// leaves threads without work.
+fn queries_per_task(group: usize, n_groups: usize, n_threads: usize) -> usize {
+    let enough = |n: &usize| group.is_multiple_of(*n) && n_groups * (group / n) >= n_threads;
+    (1..=group).rev().find(enough).unwrap_or(1)
+}
