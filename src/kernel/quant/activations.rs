@@ -42,7 +42,7 @@ impl BlockFormat {
 
 impl ActivationBlocks {
     /// Numbers in a block.
-    pub fn len(self) -> usize {
+    pub fn block_len(self) -> usize {
         match self {
             Self::Of256 => Record256::LEN,
             Self::Of32 => Record32::LEN,
@@ -86,10 +86,10 @@ impl Activations {
         n_in: usize,
         blocks: ActivationBlocks,
     ) -> ActivationsWriter<'a> {
-        assert!(n_in > 0 && n_in.is_multiple_of(blocks.len()), "whole blocks");
+        assert!(n_in > 0 && n_in.is_multiple_of(blocks.block_len()), "whole blocks");
         assert!(x.len().is_multiple_of(n_in), "whole rows");
         (self.n_rows, self.n_in, self.blocks) = (x.len() / n_in, n_in, blocks);
-        let n_records = x.len() / blocks.len();
+        let n_records = x.len() / blocks.block_len();
         let batches = Batches { n_rows: self.n_rows };
         let rest = match blocks {
             ActivationBlocks::Of256 => {
@@ -125,7 +125,7 @@ impl Activations {
 
     /// The records of these rows, which are a batch's.
     pub(super) fn batch(&self, rows: Range<usize>) -> Batch<'_> {
-        let n_blocks = self.n_in / self.blocks.len();
+        let n_blocks = self.n_in / self.blocks.block_len();
         let records = rows.start * n_blocks..rows.end * n_blocks;
         match self.blocks {
             ActivationBlocks::Of256 => Batch::Of256(&self.of_256[records]),
@@ -394,7 +394,6 @@ mod tests {
             alone.quantize(&x, n_in, blocks);
             let writer = shared.writer(&x, n_in, blocks);
             std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(|| writer.run()))));
-            drop(writer);
             assert_eq!(format!("{alone:?}"), format!("{shared:?}"));
             assert_eq!((shared.n_rows(), shared.n_in(), shared.blocks()), (n_rows, n_in, blocks));
         }
