@@ -10,8 +10,8 @@ use super::instruction_set::InstructionSet;
 use super::pack::PackedMatrix;
 use super::scalar::Scalar;
 
-/// Bytes of weights that a thread takes at a time, if that is a strip: long enough to be read in one go, and short enough
-/// for threads to finish nearly together.
+/// Bytes of weights that a thread takes at a time, if that is a strip: long enough to be read in one go, and short
+/// enough for threads to finish nearly together.
 const CHUNK_BYTES: usize = 96 << 10;
 
 /// Fewest strips that a thread takes at a time where there are several batches: each batch then comes from the second
