@@ -83,7 +83,16 @@ const IMPURE: [&str; 7] =
     ["std::env", "std::fs", "std::net", "std::process", "std::thread", "std::io", "std::os"];
 
 /// The only homes of `unsafe`.
-const UNSAFE_FILES: [&str; 3] = ["src/kernel/bf16.rs", "src/model/device.rs", "src/model/gguf.rs"];
+const UNSAFE_FILES: [&str; 8] = [
+    "src/kernel/bf16.rs",
+    "src/kernel/quant/avx2.rs",
+    "src/kernel/quant/avx512.rs",
+    "src/kernel/quant/neon.rs",
+    "src/kernel/quant/prefetch.rs",
+    "src/kernel/quant/product.rs",
+    "src/model/device.rs",
+    "src/model/gguf.rs",
+];
 
 /// The only homes of `cfg(feature = …)`.
 const FEATURE_FILES: [&str; 1] = ["src/model/device.rs"];

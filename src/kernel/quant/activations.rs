@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 
 use super::format::BlockFormat;
 
@@ -42,7 +42,7 @@ impl BlockFormat {
 
 impl ActivationBlocks {
     /// Numbers in a block.
-    pub fn len(self) -> usize {
+    pub fn block_len(self) -> usize {
         match self {
             Self::Of256 => Record256::LEN,
             Self::Of32 => Record32::LEN,
@@ -86,10 +86,10 @@ impl Activations {
         n_in: usize,
         blocks: ActivationBlocks,
     ) -> ActivationsWriter<'a> {
-        assert!(n_in > 0 && n_in.is_multiple_of(blocks.len()), "whole blocks");
+        assert!(n_in > 0 && n_in.is_multiple_of(blocks.block_len()), "whole blocks");
         assert!(x.len().is_multiple_of(n_in), "whole rows");
         (self.n_rows, self.n_in, self.blocks) = (x.len() / n_in, n_in, blocks);
-        let n_records = x.len() / blocks.len();
+        let n_records = x.len() / blocks.block_len();
         let batches = Batches { n_rows: self.n_rows };
         let rest = match blocks {
             ActivationBlocks::Of256 => {
@@ -125,7 +125,7 @@ impl Activations {
 
     /// The records of these rows, which are a batch's.
     pub(super) fn batch(&self, rows: Range<usize>) -> Batch<'_> {
-        let n_blocks = self.n_in / self.blocks.len();
+        let n_blocks = self.n_in / self.blocks.block_len();
         let records = rows.start * n_blocks..rows.end * n_blocks;
         match self.blocks {
             ActivationBlocks::Of256 => Batch::Of256(&self.of_256[records]),
@@ -209,16 +209,13 @@ impl Record for Record256 {
         self.scale = scale;
         let mut sums = [0; 16];
         for (sum, steps) in sums.iter_mut().zip(steps.as_chunks::<16>().0) {
-            *sum = steps.iter().map(|step| i32::from(*step)).sum();
+            *sum = steps.iter().sum();
         }
         self.offsets = sums.map(|sum| -32 * sum);
         for (pair, sums) in self.pair_sums.iter_mut().zip(sums.as_chunks::<4>().0) {
             *pair = (sums[0] + sums[1]) & 0xFFFF | (sums[2] + sums[3]) << 16;
         }
-        let words = self.words.as_flattened_mut().iter_mut();
-        for (word, steps) in words.zip(steps.as_chunks::<4>().0) {
-            *word = i32::from_le_bytes(steps.map(i8::cast_unsigned));
-        }
+        pack(&steps, self.words.as_flattened_mut());
     }
 }
 
@@ -229,28 +226,35 @@ impl Record for Record32 {
     fn write(&mut self, x: &[f32]) {
         let (steps, scale) = round::<32>(x);
         self.scale = scale;
-        let sum: i32 = steps.iter().map(|step| i32::from(*step)).sum();
+        let sum: i32 = steps.iter().sum();
         (self.offset_q5, self.offset_q8) = (-16 * sum, -128 * sum);
-        for (word, steps) in self.words.iter_mut().zip(steps.as_chunks::<4>().0) {
-            *word = i32::from_le_bytes(steps.map(i8::cast_unsigned));
-        }
+        pack(&steps, &mut self.words);
+    }
+}
+
+/// Four numbers to a word, the first in its lowest byte.
+#[inline(always)]
+fn pack(steps: &[i32], words: &mut [i32]) {
+    for (word, steps) in words.iter_mut().zip(steps.as_chunks::<4>().0) {
+        *word = i32::from_le_bytes(steps.map(|step| step as u8));
     }
 }
 
 /// A block as multiples, between −127 and 127, of what one step is worth; the largest magnitude is 127 steps. A block
 /// with NaN or infinity is worth NaN or infinity, and so are its products; one of nearly zeros is zero.
 #[inline(always)]
-fn round<const N: usize>(x: &[f32]) -> ([i8; N], f32) {
+fn round<const N: usize>(x: &[f32]) -> ([i32; N], f32) {
     // Magnitudes are ordered as their bits are, and NaN is above them all.
     let bits = x.iter().fold(0, |most, x| most.max(x.to_bits() & 0x7FFF_FFFF));
     let most = f32::from_bits(bits);
     let steps = 127.0 / most;
-    if steps == f32::INFINITY {
-        return ([0; N], 0.0);
+    if !steps.is_normal() {
+        return ([0; N], if most.is_finite() { 0.0 } else { most });
     }
     let mut rounded = [0; N];
     for (rounded, x) in rounded.iter_mut().zip(x) {
-        *rounded = (x * steps + ROUNDING).to_bits() as i8;
+        let bits = (x * steps + ROUNDING).to_bits();
+        *rounded = bits.cast_signed() - ROUNDING.to_bits().cast_signed();
     }
     (rounded, most / 127.0)
 }
@@ -296,15 +300,30 @@ impl ActivationsWriter<'_> {
 
     fn write<R: Record>(&self, pieces: &Mutex<Pieces<'_, R>>) {
         let next = || pieces.lock().expect("taking does not panic").take(self.batches, self.n_in);
-        while let Some(Piece { records, rows, block }) = next() {
-            Arch::new().dispatch(|| {
-                for (idx, records) in records.chunks_exact_mut(rows.len()).enumerate() {
-                    for (record, row) in records.iter_mut().zip(rows.clone()) {
-                        let start = row * self.n_in + (block + idx) * R::LEN;
-                        record.write(&self.x[start..][..R::LEN]);
-                    }
-                }
-            });
+        while let Some(piece) = next() {
+            Arch::new().dispatch(Writing { x: self.x, n_in: self.n_in, piece });
+        }
+    }
+}
+
+/// One piece to be written: not a closure, which might not be inlined, and so not be compiled for the machine.
+struct Writing<'a, R> {
+    x: &'a [f32],
+    n_in: usize,
+    piece: Piece<'a, R>,
+}
+
+impl<R: Record> NullaryFnOnce for Writing<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Piece { records, rows, block } = self.piece;
+        for (idx, records) in records.chunks_exact_mut(rows.len()).enumerate() {
+            for (record, row) in records.iter_mut().zip(rows.clone()) {
+                let start = row * self.n_in + (block + idx) * R::LEN;
+                record.write(&self.x[start..][..R::LEN]);
+            }
         }
     }
 }
@@ -355,7 +374,7 @@ mod tests {
         let (steps, scale) = round::<32>(&x);
         assert_eq!(steps[0], -127);
         for (x, step) in x.iter().zip(steps) {
-            assert!((x - f32::from(step) * scale).abs() <= 0.500_01 * scale);
+            assert!((x - step as f32 * scale).abs() <= 0.500_01 * scale);
         }
         assert_eq!(round::<32>(&[0.0; 32]), ([0; 32], 0.0));
         assert_eq!(round::<32>(&[1e-40; 32]), ([0; 32], 0.0));
@@ -375,7 +394,6 @@ mod tests {
             alone.quantize(&x, n_in, blocks);
             let writer = shared.writer(&x, n_in, blocks);
             std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(|| writer.run()))));
-            drop(writer);
             assert_eq!(format!("{alone:?}"), format!("{shared:?}"));
             assert_eq!((shared.n_rows(), shared.n_in(), shared.blocks()), (n_rows, n_in, blocks));
         }

@@ -1,8 +1,8 @@
 //! The products with AVX2: 32 multiplications of bytes in an instruction, whose sums have sixteen bits.
 //!
 //! A strip's sixteen output rows take two registers; a block is multiplied for one half of them, then for the other.
-//! `vpmaddubsw` saturates, so that only as many products are added in sixteen bits as surely fit: activations are at most
-//! 127 in magnitude, a product of two lines' worth of Q6_K 2 · 2 · 63 · 127 = 32,004. Values of Q8_0 go in as
+//! `vpmaddubsw` saturates, so that only as many products are added in sixteen bits as surely fit: activations are at
+//! most 127 in magnitude, the sum of two lines' products of Q6_K 2 · 2 · 63 · 127 = 32,004. Values of Q8_0 go in as
 //! magnitudes, with their signs given to the activations: at most 2 · 128 · 127 = 32,512.
 //!
 //! Loops are written out for the reason that `avx512.rs` gives.

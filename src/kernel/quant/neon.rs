@@ -1,8 +1,8 @@
 //! The products with the Advanced SIMD of 64-bit ARM: 16 multiplications of bytes in an instruction.
 //!
-//! A strip's sixteen output rows take four registers; a block is multiplied for one quarter of them after the other. All
-//! values fit signed bytes, Q8_0's after taking back what raised them. Products are added in pairs of sixteen bits, of
-//! which even Q8_0's fit (2 · 128 · 127 = 32,512), then in 32. `sdot` would do both at once, but has no stable intrinsic.
+//! A strip's sixteen output rows take four registers; a block is multiplied for one quarter of them after the other.
+//! All values fit signed bytes, Q8_0's after taking back what raised them. Products are added in pairs of sixteen bits,
+//! of which even Q8_0's fit (2 · 128 · 127 = 32,512), then in 32. `sdot` would do both at once, where there is one.
 
 use std::arch::aarch64::*;
 

@@ -40,22 +40,20 @@ impl Random {
                 });
             }
             let block = &mut bytes[start..];
-            for at in scale_places(format) {
-                // Half floats between 2⁻¹⁴ (or 0) and 2⁻⁷.
-                let bits = if kind == 0 { 0 } else { self.next() as u16 & 0x9FFF };
-                block[*at..][..2].copy_from_slice(&bits.to_le_bytes());
-            }
+            // Half floats between 2⁻¹⁴ (or 0) and 2⁻⁷.
+            let bits = if kind == 0 { 0 } else { self.next() as u16 & 0x9FFF };
+            set_scales(format, block, bits);
         }
         bytes
     }
 }
 
-/// Where a block's half floats are.
-fn scale_places(format: BlockFormat) -> &'static [usize] {
-    match format {
-        BlockFormat::Q4K => &[0, 2],
-        BlockFormat::Q6K => &[208],
-        BlockFormat::Q5_0 | BlockFormat::Q8_0 => &[0],
+/// Writes these bits as `d`, and with the other sign as `dmin` where there is one.
+pub(super) fn set_scales(format: BlockFormat, block: &mut [u8], bits: u16) {
+    let at = if format == BlockFormat::Q6K { 208 } else { 0 };
+    block[at..][..2].copy_from_slice(&bits.to_le_bytes());
+    if format == BlockFormat::Q4K {
+        block[2..4].copy_from_slice(&(bits ^ 0x8000).to_le_bytes());
     }
 }
 

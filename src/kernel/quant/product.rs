@@ -10,9 +10,13 @@ use super::instruction_set::InstructionSet;
 use super::pack::PackedMatrix;
 use super::scalar::Scalar;
 
-/// Bytes of weights that a thread takes at a time: several batches of rows find them in the second-level cache, and
-/// threads finish nearly together.
+/// Bytes of weights that a thread takes at a time, if that is a strip: long enough to be read in one go, and short
+/// enough for threads to finish nearly together.
 const CHUNK_BYTES: usize = 96 << 10;
+
+/// Fewest strips that a thread takes at a time where there are several batches: each batch then comes from the second
+/// level of the cache, or the third, once for so many strips.
+const CHUNK_STRIPS: usize = 4;
 
 /// `y = x · Wᵀ`, to be computed by any number of threads, each of which calls [`Product::run`].
 ///
@@ -77,13 +81,14 @@ impl<'a> Product<'a> {
             assert_eq!(x.blocks(), matrix.format().activation_blocks(), "blocks of the format");
         }
         assert_eq!(y.len(), x.n_rows() * matrix.n_out(), "a number per row and output");
+        let fewest = if x.batches().len() > 1 { CHUNK_STRIPS } else { 1 };
         Self {
             matrix,
             x,
             set,
             y: y.as_mut_ptr(),
             y_is_borrowed: PhantomData,
-            chunk_strips: (CHUNK_BYTES / matrix.strip_bytes()).max(1),
+            chunk_strips: (CHUNK_BYTES / matrix.strip_bytes()).max(fewest),
             next_chunk: AtomicUsize::new(0),
         }
     }
@@ -174,7 +179,7 @@ fn multiply_batch(
 #[cfg(test)]
 mod tests {
     use super::super::activations::ActivationBlocks;
-    use super::super::oracle::{Random, dequantize};
+    use super::super::oracle::{Random, dequantize, set_scales};
     use super::*;
 
     /// Widths of the models' matrices in each format, narrow and odd ones among them.
@@ -196,15 +201,15 @@ mod tests {
     }
 
     impl Case {
-        fn new(format: BlockFormat, [n_out, n_in]: [usize; 2], n_rows: usize) -> Self {
-            let mut random = Random((n_out * n_in + n_rows) as u64);
-            let blocks = random.blocks(format, n_out * n_in);
-            let matrix = PackedMatrix::pack(format, &blocks, [n_out, n_in]).unwrap();
-            Self {
-                matrix,
-                weights: dequantize(format, &blocks),
-                x: random.activations(n_rows * n_in),
-            }
+        fn new(format: BlockFormat, shape: [usize; 2], n_rows: usize) -> Self {
+            let mut random = Random((shape[0] * shape[1] + n_rows) as u64);
+            let blocks = random.blocks(format, shape[0] * shape[1]);
+            Self::of(format, &blocks, shape, random.activations(n_rows * shape[1]))
+        }
+
+        fn of(format: BlockFormat, blocks: &[u8], shape: [usize; 2], x: Vec<f32>) -> Self {
+            let matrix = PackedMatrix::pack(format, blocks, shape).unwrap();
+            Self { matrix, weights: dequantize(format, blocks), x }
         }
 
         fn rounded(&self, rows: Range<usize>) -> Activations {
@@ -323,6 +328,27 @@ mod tests {
                         rows[..n_rows * 40],
                         "{set:?} {n_rows}"
                     );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_fit() {
+        for format in BlockFormat::ALL {
+            let n_bytes = 16 * 512 / format.block_len() * format.block_bytes();
+            for (fill, sign) in
+                [0xFF, 0x7F, 0x80].into_iter().flat_map(|fill| [(fill, 1.0), (fill, -1.0)])
+            {
+                let mut blocks = vec![fill; n_bytes];
+                for block in blocks.chunks_exact_mut(format.block_bytes()) {
+                    set_scales(format, block, 0x3C00);
+                }
+                let case = Case::of(format, &blocks, [16, 512], vec![sign; 3 * 512]);
+                let expected = case.expected(&restored(&case.rounded(0..3)));
+                for set in sets() {
+                    let error = error(&case.multiply(0..3, set), &expected);
+                    assert!(error < SUM_ERROR, "{set:?} {format:?} {fill:x} {sign}: {error}");
                 }
             }
         }
