@@ -5,6 +5,7 @@
 
 pub mod bf16;
 pub mod exp;
+pub mod logits;
 pub mod losses;
 pub mod norm;
 pub mod softmax;

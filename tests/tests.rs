@@ -11,6 +11,7 @@ mod lsp;
 mod real_pair;
 mod registry;
 mod sequence;
+mod speculate;
 mod support;
 mod tidy;
 mod tokenizer;
