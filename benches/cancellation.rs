@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use cosec_ls::config::{Decoding, Mode, Settings};
+use cosec_ls::config::{Decoding, DraftTokens, Mode, Settings};
 use cosec_ls::decode::generate::PREFILL_CHUNK;
 use cosec_ls::engine::local::{LocalEngine, Reuse};
 use cosec_ls::engine::{
@@ -112,6 +112,7 @@ fn request(text: &str, document: &str, tag: u64, max_tokens: usize) -> Request {
         },
         budget: PromptBudget { prefix_tokens: 1024, suffix_tokens: 256 },
         decoding: Decoding::default(),
+        draft_tokens: DraftTokens::default(),
         seed: tag,
         stop: StopRules {
             max_lines: 1000,

@@ -3,10 +3,14 @@
 //! Nothing here reads a file or knows LSP. `models.toml` profiles give [`Decoding`] defaults, a client's
 //! options become [`Settings`] in `lsp/options.rs`, and the command line overrides single fields.
 
+pub mod draft_tokens;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use draft_tokens::{DraftTokens, MAX_DRAFT_TOKENS};
 
 /// Who chooses the tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +132,9 @@ pub struct Settings {
     pub ratio: Option<Ratio>,
     /// Overrides both roles' temperature. By default, none.
     pub temperature: Option<f32>,
+    /// Tokens that the security model drafts per forward of the base; changes the time and not the text. By default,
+    /// `auto`.
+    pub draft_tokens: DraftTokens,
     /// Language ids switched on or off; `*` stands for all others. By default, `{"*": true}`.
     pub languages: BTreeMap<String, bool>,
     /// URI schemes that are completed. By default, `file` and `untitled`.
@@ -196,6 +203,7 @@ impl Default for Settings {
             alpha_by_path: Vec::new(),
             ratio: None,
             temperature: None,
+            draft_tokens: DraftTokens::default(),
             languages: BTreeMap::from([("*".to_owned(), true)]),
             schemes: ["file", "untitled"].map(str::to_owned).to_vec(),
             excluded_files: SECRET_FILES.map(str::to_owned).to_vec(),

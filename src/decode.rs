@@ -1,9 +1,13 @@
 //! How the next token is chosen.
 //!
 //! Sees token ids and rows of logits, never text, a thread or a device, so all of it is tested with toy models whose
-//! output law is known in closed form. [`co_decode`] is the paper's algorithm, [`generate`] the loop around it.
+//! output law is known in closed form. [`co_decode`] is the paper's algorithm, [`speculate`] the same for several tokens
+//! per forward of the base, [`generate`] the loop around both.
 
 pub mod co_decode;
+pub mod speculate;
+
+pub mod draft_length;
 pub mod generate;
 pub mod rng;
 pub mod sampler;
@@ -11,6 +15,7 @@ pub mod sequence;
 
 pub use co_decode::{CoDecoder, Provenance, Step};
 pub use sequence::Sequence;
+pub use speculate::{Round, Signal};
 
 /// What can go wrong while tokens are chosen.
 #[derive(Debug, thiserror::Error)]

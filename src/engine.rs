@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::Decoding;
+use crate::config::{Decoding, DraftTokens};
 pub use crate::decode::Role;
 use crate::prompt::Prompt;
 pub use crate::prompt::fim::PromptBudget;
@@ -39,6 +39,8 @@ pub struct Request {
     pub budget: PromptBudget,
     /// The law by which tokens are chosen.
     pub decoding: Decoding,
+    /// How many tokens are drafted per forward of the base; concerns the time, not the text.
+    pub draft_tokens: DraftTokens,
     /// Keys every draw: equal requests with equal seeds decode equal tokens.
     pub seed: u64,
     /// When the text has said enough.
@@ -143,6 +145,10 @@ pub struct RequestStats {
     pub proposed: usize,
     /// See `proposed`.
     pub accepted: usize,
+    /// Rounds of co-decoding, with one forward of the base each: `proposed / rounds` tokens came of one.
+    pub rounds: usize,
+    /// Tokens that were drafted in these rounds, with those behind a rejection: `drafted / rounds` per round.
+    pub drafted: usize,
     /// Tokens that differ from the base's own choice.
     pub interventions: usize,
     /// Time from the worker's start on the request to the first decoded token, in ms.
@@ -265,6 +271,10 @@ pub struct Totals {
     pub proposed: u64,
     /// See `proposed`.
     pub accepted: u64,
+    /// Rounds of co-decoding, and tokens that were drafted in them.
+    pub rounds: u64,
+    /// See `rounds`.
+    pub drafted: u64,
     /// Tokens that differ from the base's own choice.
     pub interventions: u64,
     /// Bytes of all KV caches.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use cosec_ls::config::{Decoding, Mode, Sampling, Settings};
+use cosec_ls::config::{Decoding, DraftTokens, Mode, Sampling, Settings};
 use cosec_ls::engine::local::{LocalEngine, Reuse};
 use cosec_ls::engine::{
     Backend, Chunk, Decode, DocumentId, Finish, PromptBudget, Request, RequestStats, TokenTrace,
@@ -44,6 +44,7 @@ fn request(left: &str, mode: Mode, max_tokens: usize) -> Request {
         },
         budget: PromptBudget { prefix_tokens: 1024, suffix_tokens: 256 },
         decoding: Decoding { mode, base: greedy, security: greedy, ..Decoding::default() },
+        draft_tokens: DraftTokens::default(),
         seed: 1,
         stop: StopRules {
             max_lines: 1,
@@ -129,4 +130,41 @@ fn a_superseded_request_ends_and_its_successor_is_served() {
     let second = engine.submit(request("    cursor.close(", Mode::Cosec, 2));
     assert_eq!(run(first).finish, Finish::Superseded);
     assert!(run(second).stats.decoded_tokens > 0);
+}
+
+#[test]
+fn drafts_change_no_token_of_the_real_pair() {
+    let Some((_turn, engine)) = engine() else { return };
+    let file = include_str!("fixtures/find_user.py");
+    let (before, suffix) = file.split_once("cursor.execute(").expect("the fixture asks a database");
+    let (above, _) = before.rsplit_once('\n').expect("not in its first line");
+    for temperature in [0.0, 0.4] {
+        let tokens = |draft_tokens| {
+            let sampling = Sampling { temperature, ..Sampling::default() };
+            let name = format!("find_user.py at {temperature} with {draft_tokens:?}");
+            let mut request = request("    cursor.execute(", Mode::Cosec, 24);
+            request.document = DocumentId(Arc::from(name.as_str()));
+            request.prompt.above = format!("{above}\n");
+            request.prompt.suffix = suffix.to_owned();
+            request.decoding =
+                Decoding { base: sampling, security: sampling, ..Decoding::default() };
+            request.stop.max_lines = 100;
+            request.draft_tokens = draft_tokens;
+            let done = run(engine.submit(request));
+            let RequestStats { decoded_tokens, rounds, drafted, total_ms, first_token_ms, .. } =
+                done.stats;
+            let per_token = (total_ms - first_token_ms) / (decoded_tokens.max(2) - 1) as f64;
+            println!(
+                "{name}: {decoded_tokens} tokens, {rounds} rounds, {drafted} drafted, {per_token:.0} ms per token"
+            );
+            done.tokens
+        };
+        let plain = tokens(DraftTokens::Fixed(1));
+        assert!(plain.len() > 8);
+        for draft_tokens in [2, 4, 8].map(DraftTokens::Fixed).into_iter().chain([DraftTokens::Auto])
+        {
+            let ids = |tokens: &[TokenTrace]| tokens.iter().map(|t| t.token).collect::<Vec<_>>();
+            assert_eq!(ids(&tokens(draft_tokens)), ids(&plain), "{draft_tokens:?}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use cosec_ls::config::{Decoding, Mode};
+use cosec_ls::decode::draft_length::DraftLength;
 use cosec_ls::decode::generate::{End, Guide, Limits, PREFILL_CHUNK, generate};
 use cosec_ls::decode::rng::Draws;
 use cosec_ls::decode::{CoDecoder, Role, Sequence, Step};
@@ -30,6 +31,8 @@ impl Guide for Script {
     fn allowed(&self) -> Option<Vec<u32>> {
         None
     }
+
+    fn verified(&mut self, _n_drafts: usize) {}
 
     fn observe(&mut self, _step: &Step) -> ControlFlow<()> {
         self.tokens_left -= 1;
@@ -61,6 +64,17 @@ impl Toys {
         let law = Decoding { mode, ..Decoding::default() };
         let draws = Draws { seed: 3, sample: 0 };
         CoDecoder { base: &self.base, security: &self.security, law, draws }
+    }
+
+    fn generate(
+        &self,
+        mode: Mode,
+        sequence: &mut Sequence<ToyCache>,
+        limits: Limits,
+        guide: &mut Script,
+    ) -> End {
+        let mut draft_length = DraftLength::default();
+        generate(&self.decoder(mode), sequence, limits, &mut draft_length, guide).unwrap()
     }
 
     fn sequence(&self) -> Sequence<ToyCache> {
@@ -96,14 +110,14 @@ fn any_history_of_edits_and_cancellations_decodes_like_a_fresh_start() {
         reused.retarget(prompt.clone());
         let mut guide = script(random.below(12), 1 + random.below(8));
         let n_wanted = guide.tokens_left;
-        let end = generate(&toys.decoder(mode), &mut reused, LIMITS, &mut guide).unwrap();
+        let end = toys.generate(mode, &mut reused, LIMITS, &mut guide);
         let decoded = n_wanted - guide.tokens_left;
         assert_invariant(&reused);
         let mut fresh = toys.sequence();
         fresh.retarget(prompt.clone());
         if decoded > 0 {
             let mut guide = script(usize::MAX, decoded);
-            generate(&toys.decoder(mode), &mut fresh, LIMITS, &mut guide).unwrap();
+            toys.generate(mode, &mut fresh, LIMITS, &mut guide);
         }
         assert_eq!(reused.tokens(), fresh.tokens(), "round {round}, {mode:?}, {end:?}");
     }
@@ -115,14 +129,13 @@ fn retargeting_evaluates_only_what_is_new() {
     let mut sequence = toys.sequence();
     let prompt: Vec<u32> = (0..200).map(|i| i % 30).collect();
     sequence.retarget(prompt.clone());
-    let decoder = toys.decoder(Mode::Cosec);
     let mut guide = script(usize::MAX, 10);
-    generate(&decoder, &mut sequence, LIMITS, &mut guide).unwrap();
+    toys.generate(Mode::Cosec, &mut sequence, LIMITS, &mut guide);
     assert_eq!(guide.prefill, (200, 200));
     let longer = [&prompt[..], &[1, 2]].concat();
     sequence.retarget(longer);
     let mut guide = script(usize::MAX, 1);
-    generate(&decoder, &mut sequence, LIMITS, &mut guide).unwrap();
+    toys.generate(Mode::Cosec, &mut sequence, LIMITS, &mut guide);
     assert!(guide.prefill.0 <= 2 && guide.prefill.1 <= 2, "{:?}", guide.prefill);
 }
 
@@ -131,8 +144,7 @@ fn a_cancelled_prefill_keeps_what_it_evaluated() {
     let toys = Toys::new();
     let mut sequence = toys.sequence();
     sequence.retarget((0..10 * PREFILL_CHUNK as u32).map(|i| i % 30).collect());
-    let decoder = toys.decoder(Mode::Off);
-    let end = generate(&decoder, &mut sequence, LIMITS, &mut script(4, 1)).unwrap();
+    let end = toys.generate(Mode::Off, &mut sequence, LIMITS, &mut script(4, 1));
     assert_eq!(end, End::Cancelled);
     assert_eq!(sequence.cache(Role::Base).len(), 4 * PREFILL_CHUNK, "one question, one chunk");
 }
@@ -140,13 +152,12 @@ fn a_cancelled_prefill_keeps_what_it_evaluated() {
 #[test]
 fn decoding_ends_at_its_limits() {
     let toys = Toys::new();
-    let decoder = toys.decoder(Mode::Cosec);
     let mut sequence = toys.sequence();
     sequence.retarget(vec![1]);
     let limits = Limits { max_tokens: 5, ..LIMITS };
-    let end = generate(&decoder, &mut sequence, limits, &mut script(usize::MAX, 100)).unwrap();
+    let end = toys.generate(Mode::Cosec, &mut sequence, limits, &mut script(usize::MAX, 100));
     assert_eq!((end, sequence.len()), (End::TokenLimit, 6));
     let limits = Limits { time_budget: Duration::ZERO, ..LIMITS };
-    let end = generate(&decoder, &mut sequence, limits, &mut script(usize::MAX, 100)).unwrap();
+    let end = toys.generate(Mode::Cosec, &mut sequence, limits, &mut script(usize::MAX, 100));
     assert_eq!((end, sequence.len()), (End::TimeBudget, 7), "a spent budget still yields a token");
 }

@@ -12,6 +12,7 @@ mod lsp;
 mod real_pair;
 mod registry;
 mod sequence;
+mod speculate;
 mod support;
 mod tidy;
 mod tokenizer;

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::complete::{Explanation, Reason, Suggestion};
-use crate::config::{Mode, Settings};
+use crate::config::{DraftTokens, Mode, Settings};
 use crate::engine::{Finish, RequestStats, Role, State, TokenTrace};
 use crate::registry::Registry;
 use crate::text::language::language_of;
@@ -35,6 +35,9 @@ pub struct CompleteArgs {
     /// Temperature of both roles; 0 takes the most likely token [default: the profile's]
     #[arg(long)]
     temperature: Option<f32>,
+    /// Tokens drafted per forward of the base: a number from 1 to 8, or `auto` for what is fastest; changes no text
+    #[arg(long, value_name = "N|auto", default_value = "auto")]
+    draft_tokens: DraftTokens,
     /// Most lines
     #[arg(long)]
     max_lines: Option<usize>,
@@ -84,6 +87,7 @@ pub fn run(args: &CompleteArgs, registry: Registry, mut settings: Settings) -> R
     settings.adapter = args.adapter.clone().or(settings.adapter);
     settings.alpha = args.alpha.or(settings.alpha);
     settings.temperature = args.temperature.or(settings.temperature);
+    settings.draft_tokens = args.draft_tokens;
     settings.max_lines = args.max_lines.unwrap_or(settings.max_lines);
     settings.max_tokens = args.max_tokens.unwrap_or(settings.max_tokens);
     let mut session = Session::start(registry, settings)?;
@@ -232,13 +236,19 @@ fn heading(session: &Session, mode: Mode) -> String {
 fn figures(explanation: &Explanation) -> String {
     let RequestStats { decoded_tokens, first_token_ms, total_ms, proposed, accepted, .. } =
         explanation.stats;
+    let RequestStats { rounds, drafted, .. } = explanation.stats;
     let rate =
         decoded_tokens.saturating_sub(1) as f64 / ((total_ms - first_token_ms) / 1e3).max(1e-9);
     let mut line = format!(
         "-- {decoded_tokens} tokens, first after {first_token_ms:.0} ms, then {rate:.1} per second"
     );
     if proposed > 0 {
-        line += &format!("; {accepted} of {proposed} proposals accepted");
+        let per_round = |n: usize| n as f64 / rounds.max(1) as f64;
+        line += &format!(
+            "; {accepted} of {proposed} proposals accepted; {:.1} tokens per forward of the base, {:.1} drafted",
+            per_round(proposed),
+            per_round(drafted)
+        );
     }
     line + &format!("; ended by {}", finish_name(explanation.finish.as_ref()))
 }

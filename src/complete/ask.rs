@@ -80,6 +80,7 @@ pub fn request(place: &Place, terms: &Terms, settings: &Settings, state: &State)
         document: place.id.clone(),
         budget,
         decoding: terms.decoding,
+        draft_tokens: settings.draft_tokens,
         seed: seed(&prompt, place.document.language()),
         stop: stop_rules(&place.near, place.extent, settings),
         max_tokens: settings.max_tokens,

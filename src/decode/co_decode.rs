@@ -174,7 +174,7 @@ impl<D: Decoder> CoDecoder<'_, D> {
     }
 
     /// Feeds what `role` has pending and returns the logits of the next token, `[V]`.
-    fn row(
+    pub(super) fn row(
         &self,
         sequence: &mut Sequence<D::Cache>,
         role: Role,
@@ -182,16 +182,24 @@ impl<D: Decoder> CoDecoder<'_, D> {
     ) -> Result<Vec<f32>, Error> {
         let (pending, cache) = sequence.feed(role);
         let mut logits = self.model(role).forward(pending, cache, LogitRows::Last(1))?.data;
-        // One of the two may be padded to a wider row; ids that the other does not know cannot come.
-        logits.truncate(self.base.vocab().min(self.security.vocab()));
+        logits.truncate(self.vocab());
         if let Some(allowed) = allowed {
             restrict(&mut logits, allowed);
         }
         Ok(logits)
     }
 
+    /// Width of the rows that are compared: one of the two may be padded to a wider one, and ids that the other does not
+    /// know cannot come.
+    pub(super) fn vocab(&self) -> usize {
+        self.base.vocab().min(self.security.vocab())
+    }
+
     /// `p`: in mode `off` always warped, since nothing is compared there.
-    fn base_distribution<'l>(&self, logits: &'l [f32]) -> Result<Distribution<'l>, Error> {
+    pub(super) fn base_distribution<'l>(
+        &self,
+        logits: &'l [f32],
+    ) -> Result<Distribution<'l>, Error> {
         match (self.law.ratio, self.law.mode) {
             (Ratio::RawBase, Mode::Cosec) => Distribution::raw(logits, self.law.base.temperature),
             _ => Distribution::warped(logits, &self.law.base),

@@ -1,18 +1,19 @@
-//! The loop: prefill, then one step after another, until something ends it.
+//! The loop: prefill, then one step or round after another, until something ends it.
 //!
 //! Between any two forwards the caller is asked whether to go on, so a cancelled request stops within one forward.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use crate::config::Mode;
 use crate::model::Decoder;
 
-use super::{CoDecoder, Error, Role, Sequence, Step};
+use super::draft_length::DraftLength;
+use super::{CoDecoder, Error, Role, Sequence, Signal, Step};
 
 /// Most tokens in one forward of the prefill: short enough that a cancellation is soon noticed, long enough that the
-/// weights are read for many rows at once. From 32 rows on, candle keeps a further copy of the weights for AMX, which
-/// was no faster where it was measured.
-pub const PREFILL_CHUNK: usize = 24;
+/// weights are read for many rows at once.
+pub const PREFILL_CHUNK: usize = 48;
 
 /// When decoding ends at the latest.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +42,11 @@ pub trait Guide {
     /// Asked between any two forwards.
     fn cancelled(&self) -> bool;
 
-    /// The tokens that may come next; `None` for all.
+    /// The tokens that may come next; `None` for all, as it then is to the end.
     fn allowed(&self) -> Option<Vec<u32>>;
+
+    /// Told of every round of co-decoding, before its tokens: how many were drafted for one forward of the base.
+    fn verified(&mut self, n_drafts: usize);
 
     /// Told of every token, in order; `Break` ends decoding after it.
     fn observe(&mut self, step: &Step) -> ControlFlow<()>;
@@ -51,7 +55,8 @@ pub trait Guide {
     fn prefilled(&mut self, base: usize, security: usize);
 }
 
-/// Decodes after `sequence` until something ends it.
+/// Decodes after `sequence` until something ends it, in rounds of as many drafts as `draft_length` says, which learns
+/// from them. What is decoded does not depend on it.
 ///
 /// # Errors
 /// If a model fails. What was decoded before stays in the sequence and was observed.
@@ -59,6 +64,7 @@ pub fn generate<D: Decoder>(
     decoder: &CoDecoder<'_, D>,
     sequence: &mut Sequence<D::Cache>,
     limits: Limits,
+    draft_length: &mut DraftLength,
     guide: &mut dyn Guide,
 ) -> Result<End, Error> {
     guide.prefilled(
@@ -69,7 +75,8 @@ pub fn generate<D: Decoder>(
         return Ok(End::Cancelled);
     }
     let started = Instant::now();
-    for n_decoded in 0.. {
+    let mut n_decoded = 0;
+    loop {
         if n_decoded >= limits.max_tokens || sequence.len() >= decoder.context() {
             return Ok(End::TokenLimit);
         }
@@ -79,16 +86,64 @@ pub fn generate<D: Decoder>(
         if guide.cancelled() {
             return Ok(End::Cancelled);
         }
-        let allowed = guide.allowed();
-        let cancelled = || guide.cancelled();
-        let Some(step) = decoder.step_unless(sequence, allowed.as_deref(), &cancelled)? else {
+        let start = sequence.len();
+        let room = (limits.max_tokens - n_decoded).min(decoder.context() - start);
+        let mut turn = Turn { decoder, draft_length: &mut *draft_length, room };
+        let is_late = || started.elapsed() >= limits.time_budget;
+        let Some(steps) = turn.take(sequence, guide, &is_late)? else {
             return Ok(End::Cancelled);
         };
-        if guide.observe(&step).is_break() {
-            break;
+        for (i, step) in steps.iter().enumerate() {
+            if guide.observe(step).is_break() {
+                sequence.truncate(start + i + 1);
+                sequence.settle();
+                return Ok(End::Observer);
+            }
         }
+        n_decoded += steps.len();
     }
-    Ok(End::Observer)
+}
+
+/// The next tokens of a sequence: those of a round where the law and the setting allow one, else a single one.
+struct Turn<'a, 'm, D> {
+    decoder: &'a CoDecoder<'m, D>,
+    draft_length: &'a mut DraftLength,
+    /// Most tokens to choose.
+    room: usize,
+}
+
+impl<D: Decoder> Turn<'_, '_, D> {
+    /// The tokens, which are in the sequence; `None` if the guide cancelled.
+    fn take(
+        &mut self,
+        sequence: &mut Sequence<D::Cache>,
+        guide: &mut dyn Guide,
+        is_late: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<Step>>, Error> {
+        let is_cosec = self.decoder.law.mode == Mode::Cosec;
+        let allowed = guide.allowed();
+        // What is allowed after a restricted token depends on that token, so that it cannot be drafted past.
+        if !is_cosec || allowed.is_some() || self.draft_length.is_plain() {
+            let cancelled = || guide.cancelled();
+            let step = self.decoder.step_unless(sequence, allowed.as_deref(), &cancelled)?;
+            if is_cosec && step.is_some() {
+                guide.verified(1);
+            }
+            return Ok(step.map(|step| vec![step]));
+        }
+        let signal = || match (guide.cancelled(), is_late()) {
+            (true, _) => Signal::Cancel,
+            (false, true) => Signal::Hurry,
+            (false, false) => Signal::Continue,
+        };
+        let n_drafts = self.draft_length.choose(self.room);
+        let Some(round) = self.decoder.round(sequence, n_drafts, &signal)? else {
+            return Ok(None);
+        };
+        self.draft_length.learn(round.outcome());
+        guide.verified(round.n_drafts);
+        Ok(Some(round.steps))
+    }
 }
 
 /// Tokens that a role has to evaluate before its first row; 0 for a role that is not asked.

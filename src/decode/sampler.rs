@@ -4,7 +4,10 @@
 //! (`docs/CO-DECODING.md`). At temperature 0 a role proposes its most likely token, and its probabilities are those of
 //! the plain softmax.
 
+use std::borrow::Cow;
+
 use crate::config::Sampling;
+use crate::kernel::logits::{SUM_EXP_ERROR, at_least, first_largest, largest, sum_exp};
 
 use super::Error;
 
@@ -20,7 +23,7 @@ enum Probabilities<'a> {
     /// The plain softmax: `exp(logits[t] − log_sum)`.
     Plain {
         /// `[V]`.
-        logits: &'a [f32],
+        logits: Cow<'a, [f32]>,
         log_sum: f64,
     },
     /// Warped: the tokens that are left, most likely first, with probabilities that sum to 1.
@@ -40,11 +43,12 @@ impl<'a> Distribution<'a> {
     ///
     /// # Errors
     /// If no logit is finite, or one is NaN or +∞.
-    pub fn warped(logits: &'a [f32], sampling: &Sampling) -> Result<Self, Error> {
+    pub fn warped(logits: impl Into<Cow<'a, [f32]>>, sampling: &Sampling) -> Result<Self, Error> {
+        let logits = logits.into();
         if sampling.temperature <= 0.0 {
             return Ok(Self { draw: Draw::MostLikely, ..Self::plain(logits)? });
         }
-        let nucleus = nucleus(logits, sampling)?;
+        let nucleus = nucleus(&logits, sampling)?;
         Ok(Self { probabilities: Probabilities::Nucleus(nucleus), draw: Draw::Sample })
     }
 
@@ -52,13 +56,13 @@ impl<'a> Distribution<'a> {
     ///
     /// # Errors
     /// As [`Distribution::warped`].
-    pub fn raw(logits: &'a [f32], temperature: f32) -> Result<Self, Error> {
+    pub fn raw(logits: impl Into<Cow<'a, [f32]>>, temperature: f32) -> Result<Self, Error> {
         let draw = if temperature <= 0.0 { Draw::MostLikely } else { Draw::Sample };
-        Ok(Self { draw, ..Self::plain(logits)? })
+        Ok(Self { draw, ..Self::plain(logits.into())? })
     }
 
-    fn plain(logits: &'a [f32]) -> Result<Self, Error> {
-        let max = finite_max(logits)?;
+    fn plain(logits: Cow<'a, [f32]>) -> Result<Self, Error> {
+        let max = finite_max(&logits)?;
         let sum: f64 = logits.iter().map(|&l| weight_of(f64::from(l - max))).sum();
         let probabilities = Probabilities::Plain { logits, log_sum: f64::from(max) + sum.ln() };
         Ok(Self { probabilities, draw: Draw::Sample })
@@ -79,7 +83,7 @@ impl<'a> Distribution<'a> {
     /// The token that `uniform` in `[0, 1)` falls on.
     pub fn draw(&self, uniform: f64) -> u32 {
         match (&self.probabilities, self.draw) {
-            (Probabilities::Plain { logits, .. }, Draw::MostLikely) => most_likely(logits),
+            (Probabilities::Plain { logits, .. }, Draw::MostLikely) => first_largest(logits) as u32,
             (Probabilities::Plain { logits, log_sum }, Draw::Sample) => {
                 let weights = logits.iter().enumerate();
                 let weights = weights.map(|(id, &l)| (id as u32, (f64::from(l) - log_sum).exp()));
@@ -90,10 +94,12 @@ impl<'a> Distribution<'a> {
     }
 }
 
-/// `exp(x)` for `x ≤ 0`, but 0 below −50, where 10⁵ such weights vanish beside the largest one's 1 in an f64. It saves
-/// most of the exponentials of a row.
+/// Below `e` to this, 10⁵ weights vanish beside the largest one's 1 in an f64.
+const LOG_NOTHING: f64 = -50.0;
+
+/// `exp(x)` for `x ≤ 0`, but 0 below [`LOG_NOTHING`]. It saves most of the exponentials of a row.
 fn weight_of(x: f64) -> f64 {
-    if x < -50.0 { 0.0 } else { x.exp() }
+    if x < LOG_NOTHING { 0.0 } else { x.exp() }
 }
 
 /// The first token at which the running sum of probabilities exceeds `uniform`; the last possible one if rounding keeps
@@ -113,38 +119,11 @@ fn pick(weights: impl Iterator<Item = (u32, f64)>, uniform: f64) -> u32 {
     last
 }
 
-/// The id of the largest logit; the smallest id among equals.
-fn most_likely(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = id;
-        }
-    }
-    best as u32
-}
-
 /// The smallest set of most likely tokens whose probabilities at this temperature reach `top_p`, less those below
 /// `min_prob` (the most likely one always stays), renormalized. Most likely first, smaller ids first among equals.
 fn nucleus(logits: &[f32], sampling: &Sampling) -> Result<Vec<(u32, f64)>, Error> {
-    let max = finite_max(logits)?;
-    let temperature = f64::from(sampling.temperature);
-    let weight = |logit: f32| weight_of(f64::from(logit - max) / temperature);
-    let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
-    let wanted = f64::from(sampling.top_p.min(1.0)) * total;
-    // Candidates above a floor that is lowered until they reach the wanted mass: sorting a handful instead of V.
-    let mut floor = 1e-3;
-    let mut kept = loop {
-        let kept = heaviest(logits, &weight, floor, wanted);
-        let reached: f64 = kept.iter().map(|(_, w)| w).sum();
-        if reached >= wanted || floor == 0.0 {
-            break kept;
-        }
-        floor = if floor > 1e-9 { floor * 1e-3 } else { 0.0 };
-    };
-    let least = f64::from(sampling.min_prob) * total;
-    let enough = kept.iter().skip(1).take_while(|(_, w)| *w >= least).count() + 1;
-    kept.truncate(enough);
+    let warp = Warp { logits, max: finite_max(logits)?, sampling };
+    let mut kept = warp.kept_by_estimate().unwrap_or_else(|| warp.kept());
     let sum: f64 = kept.iter().map(|(_, w)| w).sum();
     for (_, w) in &mut kept {
         *w /= sum;
@@ -152,32 +131,79 @@ fn nucleus(logits: &[f32], sampling: &Sampling) -> Result<Vec<(u32, f64)>, Error
     Ok(kept)
 }
 
-/// The tokens whose weight exceeds `floor`, heaviest first, as many as it takes to reach the mass `wanted`.
-fn heaviest(
-    logits: &[f32],
-    weight: &dyn Fn(f32) -> f64,
-    floor: f64,
-    wanted: f64,
-) -> Vec<(u32, f64)> {
-    let all = logits.iter().enumerate().map(|(id, &logit)| (id as u32, weight(logit)));
-    let mut kept: Vec<(u32, f64)> = all.filter(|&(_, w)| w > floor).collect();
-    kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    let mut sum = 0.0;
-    let enough = kept.iter().position(|(_, w)| {
-        sum += w;
-        sum >= wanted
-    });
-    kept.truncate(enough.map_or(kept.len(), |at| at + 1));
-    kept
+/// Tokens with weights above the first of these are sorted; where they do not suffice, those above the next. Most rows
+/// need a handful.
+const FLOORS: [f64; 4] = [1e-3, 1e-6, 1e-9, 0.0];
+
+/// A row of logits on its way to a nucleus. A token's weight is `exp((logit − max) / T)`.
+struct Warp<'a> {
+    logits: &'a [f32],
+    max: f32,
+    sampling: &'a Sampling,
+}
+
+impl Warp<'_> {
+    fn weight(&self, logit: f32) -> f64 {
+        weight_of(f64::from(logit - self.max) / f64::from(self.sampling.temperature))
+    }
+
+    /// The nucleus with its weights, heaviest first.
+    fn kept(&self) -> Vec<(u32, f64)> {
+        let total: f64 = self.logits.iter().map(|&logit| self.weight(logit)).sum();
+        self.kept_between([total, total]).expect("an exact sum leaves nothing open")
+    }
+
+    /// The same from an estimate of the sum of all weights, which saves their exponentials; none if it leaves open what
+    /// is kept, as it does where everything is.
+    fn kept_by_estimate(&self) -> Option<Vec<(u32, f64)>> {
+        if self.sampling.top_p >= 1.0 {
+            return None;
+        }
+        let total = sum_exp(self.logits, self.max, self.sampling.temperature.recip());
+        self.kept_between([total * (1.0 - SUM_EXP_ERROR), total * (1.0 + SUM_EXP_ERROR)])
+    }
+
+    /// The nucleus where the sum of all weights is in `total`; none if that leaves open what is in it.
+    fn kept_between(&self, total: [f64; 2]) -> Option<Vec<(u32, f64)>> {
+        let wanted = total.map(|total| f64::from(self.sampling.top_p.min(1.0)) * total);
+        let least = total.map(|total| f64::from(self.sampling.min_prob) * total);
+        for floor in FLOORS {
+            let mut kept = self.heaviest(floor);
+            let mut sum = 0.0;
+            let reached = kept.iter().position(|(_, w)| {
+                sum += w;
+                sum >= wanted[0]
+            });
+            match reached {
+                Some(_) if sum < wanted[1] => return None,
+                Some(last) => kept.truncate(last + 1),
+                None if floor > 0.0 => continue,
+                None => {}
+            }
+            let likely =
+                least.map(|least| kept.iter().skip(1).take_while(|(_, w)| *w >= least).count() + 1);
+            kept.truncate(likely[0]);
+            return (likely[0] == likely[1]).then_some(kept);
+        }
+        unreachable!("the last floor keeps everything")
+    }
+
+    /// The tokens whose weight exceeds `floor`, heaviest first.
+    fn heaviest(&self, floor: f64) -> Vec<(u32, f64)> {
+        // Found by their logits, a little below the bound, so that rounding loses none.
+        let log_floor = floor.ln().max(LOG_NOTHING);
+        let bound = f64::from(self.sampling.temperature) * log_floor * 1.00001;
+        let near = at_least(self.logits, self.max, bound as f32).into_iter();
+        let weighed = near.map(|id| (id as u32, self.weight(self.logits[id])));
+        let mut kept: Vec<(u32, f64)> = weighed.filter(|&(_, w)| w > floor).collect();
+        kept.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        kept
+    }
 }
 
 fn finite_max(logits: &[f32]) -> Result<f32, Error> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    // `f32::max` skips NaN, so they are looked for as well.
-    match max.is_finite() && !logits.iter().any(|l| l.is_nan()) {
-        true => Ok(max),
-        false => Err(Error::NotFinite),
-    }
+    let max = largest(logits);
+    if max.is_finite() { Ok(max) } else { Err(Error::NotFinite) }
 }
 
 #[cfg(test)]
@@ -226,6 +252,55 @@ mod tests {
                 assert!((got - expected).abs() < 1e-9, "{s:?} token {id}: {got} is not {expected}");
             }
         }
+    }
+
+    /// The same nucleus without estimates, every weight computed and sorted: equal to the last bit.
+    fn nucleus_of_all(logits: &[f32], s: &Sampling) -> Vec<(u32, f64)> {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weight = |l: f32| weight_of(f64::from(l - max) / f64::from(s.temperature));
+        let total: f64 = logits.iter().map(|&l| weight(l)).sum();
+        let mut kept: Vec<(u32, f64)> =
+            logits.iter().enumerate().map(|(id, &l)| (id as u32, weight(l))).collect();
+        kept.retain(|&(_, w)| w > 0.0);
+        kept.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut sum = 0.0;
+        let last = kept.iter().position(|(_, w)| {
+            sum += w;
+            sum >= f64::from(s.top_p.min(1.0)) * total
+        });
+        kept.truncate(last.map_or(kept.len(), |last| last + 1));
+        let least = f64::from(s.min_prob) * total;
+        kept.truncate(kept.iter().skip(1).take_while(|(_, w)| *w >= least).count() + 1);
+        let sum: f64 = kept.iter().map(|(_, w)| w).sum();
+        kept.iter().map(|&(id, w)| (id, w / sum)).collect()
+    }
+
+    #[test]
+    fn estimates_change_no_bit() {
+        let mut n_exact = 0;
+        for seed in 0..300u64 {
+            // Rows between flat and steep, with ties, holes and, in every third, a clear winner.
+            let number = |i: u64| (i + 1).wrapping_mul(6364136223846793005 + 2 * seed) >> 44;
+            let steepness = [2.0, 30.0, 300.0][seed as usize / 3 % 3];
+            let mut logits: Vec<f32> = (0..3000)
+                .map(|i| -(number(i) as f32 / 1e6 * steepness * 40.0).round() / 40.0)
+                .collect();
+            logits[seed as usize] = f32::NEG_INFINITY;
+            if seed % 3 == 0 {
+                logits[1500] = 5.0;
+            }
+            for temperature in [0.1, 0.4, 1.0, 2.5] {
+                for (top_p, min_prob) in [(0.95, 0.0), (0.5, 0.003), (0.999, 0.0), (1.0, 1e-4)] {
+                    let s = sampling(temperature, top_p, min_prob);
+                    let got = nucleus(&logits, &s).unwrap();
+                    assert_eq!(got, nucleus_of_all(&logits, &s), "seed {seed}, {s:?}");
+                    let warp =
+                        Warp { logits: &logits, max: finite_max(&logits).unwrap(), sampling: &s };
+                    n_exact += usize::from(top_p < 1.0 && warp.kept_by_estimate().is_none());
+                }
+            }
+        }
+        assert!((1..1000).contains(&n_exact), "{n_exact} of 3600 rows needed the exact sum");
     }
 
     #[test]

@@ -74,6 +74,14 @@ impl<C: Cache> Sequence<C> {
         (&self.tokens[cache.len()..], cache)
     }
 
+    /// Takes back every token from `len` on, and what the caches hold of them. The caches may then hold all that is
+    /// left: a [`Sequence::push`] or [`Sequence::settle`] follows.
+    pub fn truncate(&mut self, len: usize) {
+        self.tokens.truncate(len);
+        self.base.truncate(len);
+        self.security.truncate(len);
+    }
+
     /// Restores the invariant after a row was computed and no token pushed, for instance because of a cancellation.
     pub fn settle(&mut self) {
         let most = self.tokens.len().saturating_sub(1);

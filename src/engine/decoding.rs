@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+use crate::decode::draft_length::DraftLength;
 use crate::decode::generate::{End, Guide, Limits, generate};
 use crate::decode::rng::Draws;
 use crate::decode::{CoDecoder, Role, Sequence, Step};
@@ -20,11 +21,12 @@ use super::queue::Job;
 use super::{Chunk, Finish, RequestStats, TextChunk, TokenTrace};
 
 /// Serves `job` on `sequence`, which holds whatever an earlier request of the document left. Sends text, but not the
-/// end; returns how it ended and what it took.
+/// end; returns how it ended and what it took. `draft_length` learns from it.
 pub fn serve(
     pair: &Pair,
     job: &Job,
     sequence: &mut Sequence<LanguageModelCache>,
+    draft_length: &mut DraftLength,
 ) -> (Finish, RequestStats) {
     let started = Instant::now();
     let mut guide = match RequestGuide::start(pair, job, sequence, started) {
@@ -42,10 +44,11 @@ pub fn serve(
         max_tokens: request.max_tokens.saturating_sub(request.resume.len()),
         time_budget: request.time_budget,
     };
+    draft_length.setting = request.draft_tokens;
     let end = match guide.finish {
         // A resumed request that had already ended has nothing more to say.
         Some(_) => Ok(End::Observer),
-        None => generate(&decoder, sequence, limits, &mut guide),
+        None => generate(&decoder, sequence, limits, draft_length, &mut guide),
     };
     sequence.settle();
     let finish = match end {
@@ -178,6 +181,11 @@ impl Guide for RequestGuide<'_> {
 
     fn allowed(&self) -> Option<Vec<u32>> {
         self.healing.allowed(&self.pair.tokenizer)
+    }
+
+    fn verified(&mut self, n_drafts: usize) {
+        self.stats.rounds += 1;
+        self.stats.drafted += n_drafts;
     }
 
     fn observe(&mut self, step: &Step) -> ControlFlow<()> {

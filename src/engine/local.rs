@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::config::Settings;
+use crate::decode::draft_length::DraftLength;
 use crate::kernel::threads::Threads;
 use crate::model::{LanguageModelCache, device};
 use crate::registry::{Progress, Registry};
@@ -147,6 +148,8 @@ struct Loaded {
     /// The setting `adapter` that it was loaded with.
     adapter: Option<String>,
     sequences: Sequences<LanguageModelCache>,
+    /// What the rounds of this pair were measured to give and to take.
+    draft_length: DraftLength,
     /// One thread: what candle does not compute in its own pool is too short to share.
     pool: rayon::ThreadPool,
 }
@@ -182,8 +185,10 @@ impl Worker {
         }
         .unwrap_or_else(|| decoding::new_sequence(&loaded.pair));
         let (pair, pool) = (&loaded.pair, &loaded.pool);
+        let draft_length = &mut loaded.draft_length;
         let served = catch_unwind(AssertUnwindSafe(|| {
-            let (finish, stats) = pool.install(|| decoding::serve(pair, job, &mut sequence));
+            let serve = || decoding::serve(pair, job, &mut sequence, draft_length);
+            let (finish, stats) = pool.install(serve);
             (finish, stats, sequence)
         }));
         match served {
@@ -288,7 +293,13 @@ impl Worker {
             .install(|| pair::load(&self.registry, choice, &progress))
             .map_err(|e| e.to_string())?;
         let sequences = Sequences::new(kv_limit(settings));
-        Ok(Loaded { pair, adapter: settings.adapter.clone(), sequences, pool: pool(1)? })
+        Ok(Loaded {
+            pair,
+            adapter: settings.adapter.clone(),
+            sequences,
+            draft_length: DraftLength::default(),
+            pool: pool(1)?,
+        })
     }
 }
 
@@ -333,6 +344,8 @@ impl Totals {
         self.decoded_tokens += stats.decoded_tokens as u64;
         self.proposed += stats.proposed as u64;
         self.accepted += stats.accepted as u64;
+        self.rounds += stats.rounds as u64;
+        self.drafted += stats.drafted as u64;
         self.interventions += stats.interventions as u64;
         self.recent.push_back(*stats);
         if self.recent.len() > RECENT {

@@ -107,7 +107,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Mode;
+    use crate::config::{DraftTokens, Mode};
 
     fn check(options: Value, expect: Expect) -> Settings {
         let (settings, mistakes) = lay_over(&Settings::default(), &options);
@@ -155,6 +155,26 @@ mod tests {
                 setting `excludedFiles` is ignored: error parsing glob '**/[a': unclosed character class; missing ']'"#]],
         );
         assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn drafts_are_a_number_or_a_word() {
+        let settings = check(json!({ "draftTokens": 4 }), expect![[""]]);
+        assert_eq!(settings.draft_tokens, DraftTokens::Fixed(4));
+        let settings = check(json!({ "draftTokens": "auto" }), expect![[""]]);
+        assert_eq!(settings.draft_tokens, DraftTokens::Auto);
+        check(
+            json!({ "draftTokens": 9 }),
+            expect![[
+                r#"setting `draftTokens` is ignored: invalid value: integer `9`, expected a number from 1 to 8 or "auto""#
+            ]],
+        );
+        check(
+            json!({ "draftTokens": "many" }),
+            expect![[
+                r#"setting `draftTokens` is ignored: invalid value: string "many", expected a number from 1 to 8 or "auto""#
+            ]],
+        );
     }
 
     #[test]

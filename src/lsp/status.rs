@@ -38,6 +38,12 @@ pub(super) struct Status {
     /// Part of the security model's proposals that was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     acceptance: Option<f64>,
+    /// Tokens that came of one forward of the base, in mode `cosec`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_per_round: Option<f64>,
+    /// Tokens that were drafted for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drafts_per_round: Option<f64>,
     /// Memory of this process; absent where the system does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     resident_bytes: Option<u64>,
@@ -79,6 +85,8 @@ impl Server {
             tokens_per_second: tokens_per_second(&totals),
             cache_reuse: part(totals.reused_tokens, totals.prompt_tokens),
             acceptance: part(totals.accepted, totals.proposed),
+            tokens_per_round: part(totals.proposed, totals.rounds),
+            drafts_per_round: part(totals.drafted, totals.rounds),
             resident_bytes: resident_bytes(),
             suggestions: self.suggestions(),
             totals,

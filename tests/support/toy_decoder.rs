@@ -1,12 +1,19 @@
 //! A decoder whose next-token logits are a known function of *all* tokens in its cache, so that a cache that holds the
 //! wrong tokens gives the wrong answer.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use cosec_ls::model::{Cache, Decoder, Error, LogitRows, Logits};
 
 /// Logits from a table or from a hash of the history.
 pub struct ToyDecoder {
     pub vocab: usize,
     pub law: Law,
+    /// A forward beyond it is an error.
+    pub context: usize,
+    /// Which forward fails, counted from 0.
+    pub fails_at: Option<usize>,
+    n_forwards: AtomicUsize,
 }
 
 pub enum Law {
@@ -14,6 +21,9 @@ pub enum Law {
     Fixed(Vec<f32>),
     /// A row that depends on the whole history and on this number.
     Hashed(u64),
+    /// A hashed row, and so much of another one: two decoders with the same first number agree as much as the part is
+    /// small.
+    Mixed { shared: u64, own: u64, part: f32 },
 }
 
 /// The tokens that were fed.
@@ -36,26 +46,38 @@ impl Cache for ToyCache {
 
 impl ToyDecoder {
     pub fn fixed(row: &[f32]) -> Self {
-        Self { vocab: row.len(), law: Law::Fixed(row.to_vec()) }
+        Self::new(row.len(), Law::Fixed(row.to_vec()))
     }
 
     pub fn hashed(vocab: usize, salt: u64) -> Self {
-        Self { vocab, law: Law::Hashed(salt) }
+        Self::new(vocab, Law::Hashed(salt))
+    }
+
+    pub fn new(vocab: usize, law: Law) -> Self {
+        Self { vocab, law, context: 1 << 16, fails_at: None, n_forwards: AtomicUsize::new(0) }
+    }
+
+    /// How many forwards there were.
+    pub fn n_forwards(&self) -> usize {
+        self.n_forwards.load(Ordering::Relaxed)
     }
 
     fn row(&self, history: &[u32]) -> Vec<f32> {
         match &self.law {
             Law::Fixed(row) => row.clone(),
-            Law::Hashed(salt) => {
-                let mut state = *salt;
-                for &token in history {
-                    state = mix(state ^ u64::from(token));
-                }
-                (0..self.vocab)
-                    .map(|id| (mix(state.wrapping_add(id as u64)) % 10_000) as f32 / 2500.0)
-                    .collect()
+            Law::Hashed(salt) => self.hashed_row(*salt, history),
+            Law::Mixed { shared, own, part } => {
+                let own = self.hashed_row(*own, history);
+                let shared = self.hashed_row(*shared, history);
+                shared.iter().zip(own).map(|(shared, own)| shared + part * own).collect()
             }
         }
+    }
+
+    fn hashed_row(&self, salt: u64, history: &[u32]) -> Vec<f32> {
+        let state = history.iter().fold(salt, |state, &token| mix(state ^ u64::from(token)));
+        let logit = |id: u64| (mix(state.wrapping_add(id)) % 10_000) as f32 / 2500.0;
+        (0..self.vocab as u64).map(logit).collect()
     }
 }
 
@@ -79,7 +101,7 @@ impl Decoder for ToyDecoder {
     }
 
     fn context(&self) -> usize {
-        1 << 16
+        self.context
     }
 
     fn forward(
@@ -89,7 +111,15 @@ impl Decoder for ToyDecoder {
         rows: LogitRows,
     ) -> Result<Logits, Error> {
         assert!(!tokens.is_empty(), "a forward of no tokens is a bug of the caller");
-        let first_row = tokens.len() - rows.count().min(tokens.len());
+        let needed = cache.0.len() + tokens.len();
+        if needed > self.context {
+            return Err(Error::ContextFull { needed, context: self.context });
+        }
+        if self.fails_at == Some(self.n_forwards.fetch_add(1, Ordering::Relaxed)) {
+            return Err(Error::Unsupported("this forward".to_owned()));
+        }
+        assert!(rows.count() <= tokens.len(), "a row of a token that was not fed");
+        let first_row = tokens.len() - rows.count();
         let mut data = Vec::new();
         for (i, &token) in tokens.iter().enumerate() {
             cache.0.push(token);
