@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Settings;
 use crate::registry::{Offline, Registry, RegistryOptions};
 
+pub mod bench;
 pub mod complete;
 pub mod doctor;
 pub mod models;
@@ -51,6 +52,8 @@ enum Command {
     Models(models::ModelsArgs),
     /// Train the adapter of a security model
     Train(train::TrainArgs),
+    /// Measure decoding on this machine, with and without hardening
+    Bench(bench::BenchArgs),
     /// Say what is installed, what computes, and whether a completion works
     Doctor,
 }
@@ -82,6 +85,7 @@ impl Cli {
             Command::Complete(args) => complete::run(&args, registry, settings),
             Command::Models(args) => models::run(args, registry).map(|()| ExitCode::SUCCESS),
             Command::Train(args) => train::run(&args, &registry, self.threads),
+            Command::Bench(args) => bench::run(&args, &registry, &settings),
             Command::Doctor => doctor::run(registry, settings),
         }
     }
