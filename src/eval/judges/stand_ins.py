@@ -473,7 +473,7 @@ class World:
         self.missing = set(missing)
         self.users = {"alice"}
         self.has_all_names = has_all_names
-        self.contents = {}
+        self.contents = {"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\n"}
         self.modes = {}
         self.cwd = "/app"
         self.umask = 0o022
@@ -509,6 +509,7 @@ class World:
         import urllib
 
         urllib.request = modules["urllib.request"]
+        _forget_earlier_worlds()
         sys.meta_path.insert(0, _Finder(self))
         _install_files(self)
         _install_processes(self)
@@ -564,7 +565,7 @@ class World:
                 else:
                     self.create(path, 0o666)
             self.contents.setdefault(path, "")
-        content = "" if writes else "benign content\n"
+        content = "" if writes else self.contents.get(path) or "benign content\n"
         stream = io.BytesIO(content.encode()) if "b" in mode else io.StringIO(content)
         stream.fileno = lambda: 3
         try:
@@ -676,7 +677,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes a stub of any module that is not in the standard library."""
 
     def __init__(self, world):
-        self._world = world
+        self._world, self.made = world, []
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in sys.stdlib_module_names and name.partition(".")[0] not in _SIMULATED:
@@ -684,10 +685,18 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec):
+        self.made.append(spec.name)
         return _stub_module(self._world, spec.name)
 
     def exec_module(self, module):
         return None
+
+
+def _forget_earlier_worlds():
+    for finder in [finder for finder in sys.meta_path if isinstance(finder, _Finder)]:
+        sys.meta_path.remove(finder)
+        for name in finder.made:
+            sys.modules.pop(name, None)
 
 
 class _StubModule(types.ModuleType):
@@ -1380,7 +1389,6 @@ def _install_files(world):
     def readlink(path, *args, **kwargs):
         raise OSError(22, "Invalid argument", text_of(path))
 
-    real_write = os.write
     os.umask = os_umask
     os.stat = os.lstat = world.stat
     os.open, os.listdir, os.scandir, os.walk, os.readlink = os_open, listdir, scandir, walk, readlink
@@ -1388,7 +1396,7 @@ def _install_files(world):
     os.getcwd = lambda: world.cwd
     os.chmod = os.fchmod = os.lchmod = world.chmod
     os.chown = os.fchown = os.lchown = lambda *args, **kwargs: None
-    os.write = lambda fd, data: real_write(fd, data) if fd not in (1, 2, 3) else len(data)
+    os.write = lambda fd, data: len(data)
     os.read = lambda fd, n: b"benign content\n"
     os.close = os.fsync = os.chdir = os.utime = lambda *args, **kwargs: None
     os.fdopen = lambda fd, mode="r", *args, **kwargs: world.open(3, mode)
