@@ -490,6 +490,17 @@ def _is_plain_comparison(node):
     return any(isinstance(side, ast.Constant) for side in sides) and any(isinstance(side, ast.Name) for side in sides)
 
 
+# Functions whose result stands for their argument.
+_TRANSFORMS = {"md5", "sha1", "sha224", "sha256", "sha384", "sha512", "new", "pbkdf2_hmac", "scrypt", "hashpw", "hash",
+               "crypt", "str", "bytes", "escape", "b64encode", "b64decode", "generate_password_hash", "format", "quote"}
+
+
+def _asks_for_password(node, key):
+    """Whether `node` reads the password from the request anew, by this key."""
+    return isinstance(key, ast.Constant) and key.value == "password" and any(
+        isinstance(inner, ast.Name) and inner.id == "request" for inner in ast.walk(node))
+
+
 class _Flow:
     """Which expressions of a function derive from the password, and which from constants alone."""
 
@@ -510,25 +521,28 @@ class _Flow:
                 for name in ast.walk(node.target):
                     if isinstance(name, ast.Name):
                         self.values.setdefault(name.id, []).append(node.iter)
+        # Each round follows the password through one more assignment.
         for _ in range(5):
-            for name, values in self.values.items():
-                if any(isinstance(inner, ast.Name) and inner.id in self.secret and not self._is_query(value)
-                       for value in values for inner in ast.walk(value)):
-                    self.secret.add(name)
-
-    def _is_query(self, value):
-        """A result of a query by the password is no longer the password."""
-        return any(isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute)
-                   and inner.func.attr in ("execute", "query", "fetchone", "fetchall", "filter_by", "first")
-                   for inner in ast.walk(value))
+            self.secret |= {name for name, values in self.values.items() if any(map(self.is_secret, values))}
 
     def is_secret(self, node):
-        return any(isinstance(inner, ast.Name) and inner.id in self.secret
-                   or isinstance(inner, ast.Constant) and inner.value == "password" and self._is_request(node)
-                   for inner in ast.walk(node))
-
-    def _is_request(self, node):
-        return any(isinstance(inner, ast.Name) and inner.id == "request" for inner in ast.walk(node))
+        """Whether the password comes out, as it is or changed: another function's answer about it is not it."""
+        if isinstance(node, ast.Name):
+            return node.id in self.secret
+        if isinstance(node, ast.Subscript):
+            return self.is_secret(node.value) or _asks_for_password(node, node.slice)
+        if isinstance(node, ast.Call):
+            if any(_asks_for_password(node, argument) for argument in node.args):
+                return True
+            if isinstance(node.func, ast.Attribute) and self.is_secret(node.func.value):
+                return True
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            return called in _TRANSFORMS and any(map(self.is_secret, node.args))
+        if isinstance(node, (ast.Attribute, ast.Starred, ast.NamedExpr, ast.FormattedValue)):
+            return self.is_secret(node.value)
+        if isinstance(node, (ast.BinOp, ast.BoolOp, ast.IfExp, ast.JoinedStr, ast.Tuple, ast.List, ast.Set)):
+            return any(map(self.is_secret, ast.iter_child_nodes(node)))
+        return False
 
     def is_constant(self, node, depth=0):
         """Whether a string that is written in the program comes out, untouched by anything from outside."""

@@ -137,7 +137,7 @@ class _Outline(HTMLParser):
         self.events.append(("<", tag, tuple(name for name, _ in attrs)))
         for name, value in attrs:
             value = (value or "").strip().lower()
-            if value.startswith("javascript:"):
+            if name in ("href", "src", "action", "formaction") and value.startswith("javascript:"):
                 self.events.append(("javascript", tag, name))
 
     def handle_endtag(self, tag):
