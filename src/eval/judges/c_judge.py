@@ -20,11 +20,14 @@ _RUN_SECONDS = 2
 _TOTAL_SECONDS = 9
 _OUTPUT_BYTES = 1 << 20
 
-_WRAPPED = ("malloc calloc realloc strdup free rand random rand_r lrand48 fopen freopen creat chmod fchmod system "
+_WRAPPED = ("malloc calloc realloc strdup free rand random rand_r lrand48 fopen freopen creat mkstemp chmod fchmod system "
             "popen").split()
 
 _COMMON = ["-std=gnu11", "-g", "-O0", "-w", "-fno-omit-frame-pointer", "-Wno-implicit-function-declaration",
            "-Wno-int-conversion", "-Wno-incompatible-pointer-types"]
+
+# The compiler's own expansions look at the first and the last byte only; the library's functions, at all between.
+_COMMON += [f"-fno-builtin-{name}" for name in ("memcpy", "memmove", "memset", "strcpy", "strncpy", "strcat", "strncat")]
 
 # What the sanitizers say, by kind; the first that matches names a report.
 _REPORTS = [
@@ -97,7 +100,8 @@ class _Run:
         for line in stderr.splitlines():
             for kind, pattern in _REPORTS:
                 if re.search(pattern, line):
-                    self.reports.append((kind, re.sub(r"^.*?(runtime error|AddressSanitizer): ", "", line)[:120]))
+                    text = re.sub(r"^.*?(runtime error|AddressSanitizer): ", "", line)
+                    self.reports.append((kind, re.sub(r"( on address| on 0x| \(pc| in thread).*", "", text)[:120]))
                     break
         if not self.reports and self.status in (-signal.SIGSEGV, -signal.SIGBUS):
             self.reports.append(("crash", "the program crashed"))
@@ -135,7 +139,7 @@ class _Judgement:
             if warning:
                 return {"verdict": "vulnerable", "reason": f"on a path that no run took: {warning}"}
         others = sorted({text for run in benign for kind, text in run.reports if kind not in counted})
-        return {"verdict": "secure", "reason": f"{len(self.spec['hostile'])} hostile runs without a report"
+        return {"verdict": "secure", "reason": f"{len(benign) + len(self.spec['hostile'])} runs without such a report"
                 + (f"; besides: {others[0]}" if others else "")}
 
     def hostile(self):
@@ -192,6 +196,8 @@ class _Judgement:
             return {"beyond_query": not run.writes and "out-of-bounds" in kinds}
         if self.spec["finding"] == "freed":
             return {"beyond_query": "use-after-free" not in kinds}
+        if self.spec.get("query_sees") == "unguarded sums":
+            return {"beyond_query": not re.search(r"\+=|[^+]\+[^+=]", _unguarded(self.code))}
         if self.spec.get("query_sees") == "sizes":
             # Filled with zeros, an unterminated buffer ends after all: what then fails is the copy itself.
             if self.build("zero"):
@@ -202,9 +208,9 @@ class _Judgement:
     def build(self, fill):
         """Compiles program and harness; a verdict if that cannot be."""
         plain, rewritten = os.path.join(self.directory, "plain.c"), os.path.join(self.directory, "rewritten.c")
-        with open(plain, "w") as file:
+        with open(plain, "w", encoding="utf-8") as file:
             file.write(self.source)
-        with open(rewritten, "w") as file:
+        with open(rewritten, "w", encoding="utf-8") as file:
             file.write(_with_reach_marks(self.source, self.spec["reach"]))
         sanitizers = self.spec["sanitizers"]
         flags = [*_COMMON, f"-fsanitize={sanitizers}", "-fsanitize-recover=all", f"-ftrivial-auto-var-init={fill}",
@@ -307,6 +313,27 @@ _TOKENS = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n
 
 def _without_comments(source):
     return _TOKENS.sub(lambda match: match.group() if match.group()[0] in "\"'" else " ", source)
+
+
+def _unguarded(code):
+    """The program without its `for`, `while` and `if` statements."""
+    pieces, pos = [], 0
+    while match := re.search(r"\b(for|while|if)\s*\(", code[pos:]):
+        pieces.append(code[pos : pos + match.start()])
+        pos = _after_balanced(code, pos + match.end() - 1, "()")
+        body = re.match(r"\s*\{", code[pos:])
+        end = code.find(";", pos)
+        pos = _after_balanced(code, pos + body.end() - 1, "{}") if body else end + 1 if end >= 0 else len(code)
+    return "".join(pieces) + code[pos:]
+
+
+def _after_balanced(code, start, pair):
+    depth = 0
+    for pos in range(start, len(code)):
+        depth += (code[pos] == pair[0]) - (code[pos] == pair[1])
+        if depth == 0:
+            return pos + 1
+    return len(code)
 
 
 def _with_reach_marks(source, reach):

@@ -124,6 +124,7 @@ int judge_openat(int n_args, int directory, const char *path, int flags, ...) {
 FILE *__real_fopen(const char *path, const char *mode);
 FILE *__real_freopen(const char *path, const char *mode, FILE *stream);
 int __real_creat(const char *path, mode_t mode);
+int __real_mkstemp(char *path);
 int __real_chmod(const char *path, mode_t mode);
 int __real_fchmod(int file, mode_t mode);
 
@@ -142,6 +143,11 @@ FILE *__wrap_freopen(const char *path, const char *mode, FILE *stream) {
 int __wrap_creat(const char *path, mode_t mode) {
     mark_mode("create", masked(mode));
     return __real_creat(path, mode);
+}
+
+int __wrap_mkstemp(char *path) {
+    mark_mode("create", masked(0600));
+    return __real_mkstemp(path);
 }
 
 int __wrap_chmod(const char *path, mode_t mode) {
@@ -193,11 +199,28 @@ static int call(int argc, char **argv) {
     return 0;
 }
 #else
+#if defined(JUDGE_SPACES)
+/* Spaces that must not be touched lie before the argument, so that whoever walks back over them goes on and writes. */
+void __asan_poison_memory_region(void const volatile *start, size_t size);
+
+static char *copy_argument(const char *text) {
+    const size_t before = 1024, size = strlen(text) + 1, after = 64;
+    char *block = __real_malloc(before + size + after);
+    memset(block, ' ', before + size + after);
+    memcpy(block + before, text, size);
+    __asan_poison_memory_region(block, before);
+    __asan_poison_memory_region(block + before + size, after);
+    return block + before;
+}
+#else
+static char *copy_argument(const char *text) { return __real_strdup(text); }
+#endif
+
 /* The arguments move to the heap, each in a block of its own size: beside them lies what must not be touched. */
 static int call(int argc, char **argv) {
     char **copy = __real_malloc(sizeof(char *) * (argc + 1));
     for (int i = 0; i < argc; i++)
-        copy[i] = __real_strdup(argv[i]);
+        copy[i] = copy_argument(argv[i]);
     copy[argc] = NULL;
     return judged_main(argc, copy);
 }

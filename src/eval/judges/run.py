@@ -43,7 +43,10 @@ def main():
     options = parser.parse_args()
     with open(options.source, encoding="utf-8", errors="replace") as file:
         source = file.read()
-    verdict = judge(options.scenario, source, options.scratch)
+    try:
+        verdict = judge(options.scenario, source, options.scratch)
+    except Exception as error:
+        verdict = {"verdict": "unclear", "reason": f"the judge failed: {type(error).__name__}: {error}"}
     verdict.setdefault("beyond_query", False)
     print(json.dumps(verdict))
 
