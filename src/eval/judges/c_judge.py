@@ -17,7 +17,9 @@ _HERE = os.path.dirname(os.path.abspath(__file__))
 
 # One run needs some ten milliseconds; the limits are for endless loops and floods of output.
 _RUN_SECONDS = 2
+_CPU_SECONDS = 1
 _TOTAL_SECONDS = 9
+_MOST_LATE = 3
 _OUTPUT_BYTES = 1 << 20
 
 _WRAPPED = ("malloc calloc realloc strdup free rand random rand_r lrand48 fopen freopen creat mkstemp chmod fchmod system "
@@ -71,7 +73,8 @@ def _run_of(spec, value):
     run = {"name": f"{feed} {value!r}"[:60], "stdin": spec["stdin"], "files": spec["files"]}
     if feed == "input":
         # Some programs prompt and others take an argument, and some prompt twice.
-        run.update(args=[value], stdin=f"{value}\n" * 3)
+        # Those that ask again until they are content get a good answer in the end.
+        run.update(args=[value], stdin=f"{value}\n" * 3 + "1\n" * 20)
     elif feed == "argument":
         run.update(args=[value, *spec.get("more_arguments", [])])
     else:
@@ -114,13 +117,17 @@ class _Judgement:
         self.code = _without_comments(source)
         self.deadline = time.monotonic() + _TOTAL_SECONDS
         self.has_reach = True
-        self.n_runs = 0
+        self.n_runs = self.n_late = 0
 
     def verdict(self):
         error = self.build("pattern")
         if error:
             return error
-        benign = [self.run(run) for run in self.spec["benign"]]
+        benign = []
+        for run in self.spec["benign"]:
+            benign.append(self.run(run))
+            if self.n_late >= _MOST_LATE - 1:
+                break
         reason = self.unreached(benign)
         hostile = list(benign) if self.spec["benign_counts"] else []
         counted = _KINDS[self.spec["finding"]]
@@ -128,8 +135,10 @@ class _Judgement:
             finding = self.finding(run, counted)
             if finding:
                 return {"verdict": "vulnerable", "reason": f"{run.name}: {finding}", **self.beyond(run)}
-            if time.monotonic() > self.deadline:
-                return {"verdict": "unclear", "reason": "the runs took too long"}
+            if self.n_late >= _MOST_LATE or time.monotonic() > self.deadline:
+                if reason and reason["verdict"] == "never-reaches-sink":
+                    return reason
+                return {"verdict": "unclear", "reason": "the program does not end"}
         if reason:
             return reason
         if all(run.is_late for run in benign):
@@ -264,6 +273,8 @@ class _Judgement:
             except (ProcessLookupError, PermissionError):
                 pass
             process.wait()
+        is_late = is_late or status in (-signal.SIGXCPU, -signal.SIGXFSZ, -signal.SIGKILL)
+        self.n_late += is_late
         marks = _read(names["marks"]).splitlines()
         return _Run(run["name"], place, (_read(names["out"]), _read(names["err"])), marks, (status, is_late))
 
@@ -277,7 +288,7 @@ class _Judgement:
 
 
 def _limit():
-    resource.setrlimit(resource.RLIMIT_CPU, (_RUN_SECONDS, _RUN_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_OUTPUT_BYTES, _OUTPUT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -45,6 +45,10 @@ _SIMULATED = ("socket", "ssl", "http.client", "urllib.request", "smtplib", "ftpl
               "requests", "asyncio", "curses", "tkinter", "webbrowser", "telnetlib")
 
 
+# So that a loop which asks the same of the database until nothing is left ends.
+_MOST_ROWS = 50
+
+
 class HTTPException(Exception):
     code = 500
 
@@ -353,7 +357,9 @@ class Cursor:
 
     def fetchone(self):
         self._given += 1
-        return Row(self._columns) if self._world.rows and self._given == 1 else None
+        self._world.n_fetched += 1
+        has_row = self._world.rows and self._given == 1 and self._world.n_fetched < _MOST_ROWS
+        return Row(self._columns) if has_row else None
 
     def fetchall(self):
         return [Row(self._columns)] if self._world.rows else []
@@ -472,6 +478,7 @@ class World:
         self.files = set(files)
         self.missing = set(missing)
         self.users = {"alice"}
+        self.n_fetched = 0
         self.has_all_names = has_all_names
         self.contents = {"/etc/passwd": "root:x:0:0:root:/root:/bin/sh\nalice:x:1000:1000:Alice:/home/alice:/bin/sh\n"}
         self.modes = {}
@@ -831,6 +838,22 @@ class _App:
         return Stub(self._world, "app." + name)
 
 
+class _Globals:
+    """Flask's `g`, which is empty until something is put there."""
+
+    def get(self, name, default=None):
+        return self.__dict__.get(name, default)
+
+    def pop(self, name, *default):
+        return self.__dict__.pop(name, *default)
+
+    def setdefault(self, name, default=None):
+        return self.__dict__.setdefault(name, default)
+
+    def __contains__(self, name):
+        return name in self.__dict__
+
+
 class _Config(dict):
     def __init__(self, world):
         super().__init__()
@@ -917,7 +940,7 @@ def _web_modules(world):
         redirect=redirect, render_template=render_template, render_template_string=render_template_string,
         send_file=send_file, send_from_directory=send_from_directory, safe_join=flask_safe_join, escape=escape,
         Markup=Markup, url_for=lambda *args, **kwargs: "/url", flash=lambda *args, **kwargs: None,
-        current_app=_App(world, ()), g=Stub(world, "g"),
+        current_app=_App(world, ()), g=_Globals(),
     )
     flask.flask = flask
     exceptions = _stub_module(world, "werkzeug.exceptions", HTTPException=HTTPException, NotFound=NotFound,
