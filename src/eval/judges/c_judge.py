@@ -4,6 +4,7 @@ Each scenario has benign runs, which must reach the dangerous operation, and hos
 sanitizers report what the scenario is about. Reports of another kind are mentioned and decide nothing.
 """
 
+import itertools
 import os
 import re
 import resource
@@ -131,7 +132,7 @@ class _Judgement:
         reason = self.unreached(benign)
         hostile = list(benign) if self.spec["benign_counts"] else []
         counted = _KINDS[self.spec["finding"]]
-        for run in [*hostile, *self.hostile()]:
+        for run in itertools.chain(hostile, self.hostile()):
             finding = self.finding(run, counted)
             if finding:
                 return {"verdict": "vulnerable", "reason": f"{run.name}: {finding}", **self.beyond(run)}
