@@ -186,9 +186,10 @@ impl Bench<'_> {
             for (idx, way) in WAYS.iter().enumerate() {
                 sequence.retarget(prompt.to_vec());
                 let decoder = self.decoder(*way, temperature, seed);
-                let length = &mut self.lengths[idx];
-                let length = length.get_or_insert_with(|| DraftLength::new(way.draft_tokens));
-                runs[idx].push(decode(&decoder, sequence, self.args.tokens, length)?);
+                let learned = self.lengths[idx].clone();
+                let mut length = learned.unwrap_or_else(|| DraftLength::new(way.draft_tokens));
+                runs[idx].push(decode(&decoder, sequence, self.args.tokens, &mut length)?);
+                self.lengths[idx] = Some(length);
             }
         }
         println!("temperature {temperature}, tokens per second (median of {}):", runs[0].len());

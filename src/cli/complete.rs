@@ -72,7 +72,7 @@ pub enum Asked {
         /// What.
         suggestion: Suggestion,
         /// How it came to be.
-        explanation: Explanation,
+        explanation: Box<Explanation>,
     },
     /// Nothing, and why.
     Nothing(Reason),

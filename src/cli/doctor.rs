@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::config::Settings;
 use crate::engine::{LoadedProfile, RequestStats, State};
+use crate::kernel::quant::InstructionSet;
 use crate::model::device;
 use crate::registry::Registry;
 
@@ -53,6 +54,8 @@ fn print_build() {
     println!("platform      {} {}", std::env::consts::OS, std::env::consts::ARCH);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     println!("processors    {threads}, instructions: {}", device::cpu_features().join(" "));
+    let (set, warning) = InstructionSet::from_environment();
+    println!("kernels       {}", warning.as_deref().unwrap_or(set.name()));
     match device::select() {
         Ok(device) => println!("device        {}", device::name(&device)),
         Err(error) => println!("device        failed: {error}"),

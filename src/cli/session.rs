@@ -85,7 +85,7 @@ impl Session {
         let asked = match answer {
             Answer::Suggestion(suggestion) => {
                 let explanation = self.explain(suggestion.id)?;
-                Asked::Suggested { suggestion, explanation }
+                Asked::Suggested { suggestion, explanation: Box::new(explanation) }
             }
             Answer::Nothing(reason) => Asked::Nothing(reason),
             Answer::Superseded => bail!("the question was superseded"),

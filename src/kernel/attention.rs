@@ -199,10 +199,9 @@ fn score_registers<S: Simd, const R: usize, const C: usize>(
     let block_len = KEY_BLOCK * head.head_dim;
     // Each register's own column of lines.
     let mut lines = [&[][..]; C];
-    for c in 0..C {
-        let register = first + c;
+    for (register, lines) in (first..).zip(&mut lines) {
         let block = &head.keys[register / per_block * block_len..][..block_len];
-        lines[c] = &S::as_simd_f32s(block).0[register % per_block..];
+        *lines = &S::as_simd_f32s(block).0[register % per_block..];
     }
     let mut sums = [[simd.splat_f32s(0.0); C]; R];
     for d in 0..head.head_dim {

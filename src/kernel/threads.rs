@@ -62,7 +62,7 @@ impl Threads {
     }
 
     /// Threads that work, the caller included.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.workers.len() + 1
     }
 
@@ -95,7 +95,7 @@ impl Threads {
     /// # Panics
     /// As [`Threads::for_each`].
     pub fn together(&self, work: impl Fn() + Sync) {
-        self.for_each(self.len(), |_| work());
+        self.for_each(self.count(), |_| work());
     }
 
     /// Calls `task` with each chunk of `chunk_len` numbers of `out` (the last may be shorter) and its index.

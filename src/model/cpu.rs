@@ -17,7 +17,7 @@ use candle_core::{Device, Tensor};
 
 use self::adapter::{CpuAdapter, Update};
 pub use self::kv_cache::CpuKvCache;
-use self::scratch::{Scratch, multiply};
+use self::scratch::{Processor, Scratch, multiply};
 use self::weights::{Block, Weights};
 use super::config::Config;
 use super::gguf::Gguf;
@@ -27,6 +27,7 @@ use super::{Cache, Decoder, Error, LogitRows, Logits};
 use crate::kernel::attention::attend;
 use crate::kernel::low_rank::add;
 use crate::kernel::norm::rms_norm;
+use crate::kernel::quant::InstructionSet;
 use crate::kernel::rope::{rotate_halves, rotate_neighbours};
 use crate::kernel::swiglu::swiglu_in_place;
 use crate::kernel::threads::Threads;
@@ -43,7 +44,7 @@ const NUMBERS_PER_TASK: usize = 16_384;
 pub struct CpuTransformer {
     weights: Arc<Weights>,
     adapter: Option<Arc<CpuAdapter>>,
-    threads: Arc<Threads>,
+    processor: Arc<Processor>,
     /// One forward at a time: all of them would compete for the same threads.
     scratch: Arc<Mutex<Scratch>>,
 }
@@ -62,8 +63,13 @@ impl CpuTransformer {
     /// # Errors
     /// If a tensor is missing, cut off, or of another shape than the hyperparameters say.
     pub fn load(gguf: &Gguf, threads: Arc<Threads>) -> Result<Self, Error> {
+        let (set, warning) = InstructionSet::from_environment();
+        if let Some(warning) = warning {
+            tracing::warn!("{warning}");
+        }
         let weights = Arc::new(Weights::load(gguf, Config::read(gguf)?)?);
-        Ok(Self { weights, adapter: None, threads, scratch: Arc::default() })
+        let processor = Arc::new(Processor { threads, set });
+        Ok(Self { weights, adapter: None, processor, scratch: Arc::default() })
     }
 
     /// The same weights, with `adapter` beside them.
@@ -143,13 +149,13 @@ impl CpuTransformer {
         let normed = &mut normed[..x.len()];
         self.norm(x, norm, normed);
         let mut logits = vec![0.0; n_rows * head.n_out()];
-        multiply(&self.threads, rounded, normed, [(head, &mut logits)]);
+        multiply(&self.processor, rounded, normed, [(head, &mut logits)]);
         logits
     }
 
     fn norm(&self, x: &[f32], weight: &[f32], out: &mut [f32]) {
         let (width, eps) = (weight.len(), self.weights.config.norm_eps);
-        self.threads.for_each_chunk(out, ROWS_PER_TASK * width, |idx, out| {
+        self.processor.threads.for_each_chunk(out, ROWS_PER_TASK * width, |idx, out| {
             let x = &x[idx * ROWS_PER_TASK * width..][..out.len()];
             for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
                 rms_norm(x, weight, eps, out);
@@ -159,7 +165,7 @@ impl CpuTransformer {
 
     /// `x += y`.
     fn add(&self, x: &mut [f32], y: &[f32]) {
-        self.threads.for_each_chunk(x, NUMBERS_PER_TASK, |idx, x| {
+        self.processor.threads.for_each_chunk(x, NUMBERS_PER_TASK, |idx, x| {
             add(x, &y[idx * NUMBERS_PER_TASK..][..x.len()]);
         });
     }
@@ -183,12 +189,12 @@ impl Layer<'_> {
             (&block.key.matrix, &mut **key),
             (&block.value.matrix, &mut **value),
         ];
-        multiply(&model.threads, rounded, normed, products);
+        multiply(&model.processor, rounded, normed, products);
         self.finish_projections(scratch);
         cache.append(layer_idx, &scratch.key, &scratch.value);
         self.mix(cache, scratch);
         let Scratch { x, out, mixed, rounded, .. } = scratch;
-        multiply(&model.threads, rounded, mixed, [(&block.output, &mut **out)]);
+        multiply(&model.processor, rounded, mixed, [(&block.output, &mut **out)]);
         if let Some(update) = self.update(Projection::Output) {
             self.each_row(mixed, out, |_, mixed, out| update.add(mixed, out));
         }
@@ -237,12 +243,15 @@ impl Layer<'_> {
     fn mix(&self, cache: &CpuKvCache, scratch: &mut Scratch) {
         let Config { n_kv_heads, head_dim, .. } = self.model.weights.config;
         let group = self.model.weights.config.group();
-        let n_queries =
-            queries_per_task(group, self.n_tokens * n_kv_heads, self.model.threads.len());
+        let n_queries = queries_per_task(
+            group,
+            self.n_tokens * n_kv_heads,
+            self.model.processor.threads.count(),
+        );
         let tasks_per_token = n_kv_heads * group / n_queries;
         let pos = cache.len();
         let Scratch { query, mixed, .. } = scratch;
-        self.model.threads.for_each_chunk(mixed, n_queries * head_dim, |idx, mixed| {
+        self.model.processor.threads.for_each_chunk(mixed, n_queries * head_dim, |idx, mixed| {
             let query = &query[idx * n_queries * head_dim..][..mixed.len()];
             let (token, first) = (idx / tasks_per_token, idx % tasks_per_token * n_queries);
             let head = cache.head(self.layer_idx, first / group);
@@ -255,11 +264,11 @@ impl Layer<'_> {
         let Scratch { x, normed, gate, up, out, rounded, .. } = scratch;
         model.norm(x, &block.feed_forward_norm, normed);
         let products = [(&block.gate, &mut **gate), (&block.up, &mut **up)];
-        multiply(&model.threads, rounded, normed, products);
-        model.threads.for_each_chunk(gate, NUMBERS_PER_TASK, |idx, gate| {
+        multiply(&model.processor, rounded, normed, products);
+        model.processor.threads.for_each_chunk(gate, NUMBERS_PER_TASK, |idx, gate| {
             swiglu_in_place(gate, &up[idx * NUMBERS_PER_TASK..][..gate.len()]);
         });
-        multiply(&model.threads, rounded, gate, [(&block.down, &mut **out)]);
+        multiply(&model.processor, rounded, gate, [(&block.down, &mut **out)]);
         model.add(x, out);
     }
 
@@ -267,7 +276,7 @@ impl Layer<'_> {
     fn each_row(&self, x: &[f32], y: &mut [f32], work: impl Fn(usize, &[f32], &mut [f32]) + Sync) {
         let n_rows = self.n_tokens;
         let (x_len, y_len) = (x.len() / n_rows, y.len() / n_rows);
-        self.model.threads.for_each_chunk(y, ROWS_PER_TASK * y_len, |idx, y| {
+        self.model.processor.threads.for_each_chunk(y, ROWS_PER_TASK * y_len, |idx, y| {
             let first = idx * ROWS_PER_TASK;
             let rows = x[first * x_len..].chunks_exact(x_len).zip(y.chunks_exact_mut(y_len));
             for (row, (x, y)) in (first..).zip(rows) {

@@ -1,6 +1,7 @@
 //! The memory of one forward, used again by the next, and products with it.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use crate::kernel::quant::{ActivationBlocks, Activations, InstructionSet, PackedMatrix, Product};
 use crate::kernel::threads::Threads;
@@ -43,7 +44,6 @@ pub(super) struct Scratch {
 pub(super) struct Rounded {
     of_256: Activations,
     of_32: Activations,
-    set: Option<InstructionSet>,
 }
 
 impl Scratch {
@@ -82,15 +82,21 @@ impl Scratch {
     }
 }
 
+/// What computes products.
+#[derive(Debug)]
+pub(super) struct Processor {
+    pub(super) threads: Arc<Threads>,
+    pub(super) set: InstructionSet,
+}
+
 /// `y = x · Wᵀ` for matrices that read the same rows `x: [T, in]`.
 pub(super) fn multiply<const N: usize>(
-    threads: &Threads,
+    Processor { threads, set }: &Processor,
     rounded: &mut Rounded,
     x: &[f32],
     products: [(&PackedMatrix, &mut [f32]); N],
 ) {
-    let Rounded { of_256, of_32, set } = rounded;
-    let set = *set.get_or_insert_with(|| InstructionSet::from_environment().0);
+    let Rounded { of_256, of_32 } = rounded;
     let n_in = products[0].0.n_in();
     let needs = |wanted| products.iter().any(|(m, _)| m.format().activation_blocks() == wanted);
     if needs(ActivationBlocks::Of256) {
@@ -104,7 +110,7 @@ pub(super) fn multiply<const N: usize>(
             ActivationBlocks::Of256 => &*of_256,
             ActivationBlocks::Of32 => &*of_32,
         };
-        Product::new(matrix, x, y, set)
+        Product::new(matrix, x, y, *set)
     });
     threads.together(|| products.iter().for_each(Product::run));
 }
