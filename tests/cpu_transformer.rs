@@ -57,9 +57,9 @@ fn adapter(model: &Transformer) -> Adapter {
     adapter
 }
 
-/// What rounding activations to eight bits changes in the logits of these random models, whose two layers of Gaussian
-/// weights do not damp it; dense arithmetic on the same weights is the reference.
-const ROUNDING: f64 = 0.02;
+/// How much farther from dense arithmetic our rounding of activations to eight bits may lead than candle's, which rounds
+/// them as well.
+const SLACK: f64 = 1.25;
 
 #[test]
 fn all_formats_and_families_agree_with_dense_arithmetic() {
@@ -70,15 +70,20 @@ fn all_formats_and_families_agree_with_dense_arithmetic() {
         for dtype in FORMATS {
             let gguf = tiny(directory.path(), architecture, dtype);
             let dense = Transformer::load_dense(&gguf, &Device::Cpu, Precision::F32).unwrap();
-            let ours = load(&gguf, 2);
-            let plain = relative_error(&rows(&ours, &tokens), &rows(&dense, &tokens));
-            let adapter = adapter(&dense);
+            let (ours, candle) = (load(&gguf, 2), Transformer::load(&gguf, &Device::Cpu).unwrap());
+            let expected = rows(&dense, &tokens);
+            let plain = [rows(&ours, &tokens), rows(&candle, &tokens)]
+                .map(|got| relative_error(&got, &expected));
+            let adapter = Arc::new(adapter(&dense));
             let ours = ours.with_adapter(&adapter).unwrap();
-            let dense = dense.with_adapter(Arc::new(adapter));
-            let adapted = relative_error(&rows(&ours, &tokens), &rows(&dense, &tokens));
-            println!("{architecture} {dtype:?}: relative error {plain:e}, adapted {adapted:e}");
-            assert!(plain < ROUNDING, "{architecture} {dtype:?}: {plain}");
-            assert!(adapted < ROUNDING, "{architecture} {dtype:?} with an adapter: {adapted}");
+            let candle = candle.with_adapter(adapter.clone());
+            let expected = rows(&dense.with_adapter(adapter), &tokens);
+            let adapted = [rows(&ours, &tokens), rows(&candle, &tokens)]
+                .map(|got| relative_error(&got, &expected));
+            println!("{architecture} {dtype:?}: ours and candle's {plain:?}, adapted {adapted:?}");
+            for [ours, candle] in [plain, adapted] {
+                assert!(ours < SLACK * candle, "{architecture} {dtype:?}: {ours} {candle}");
+            }
         }
     }
 }
@@ -167,19 +172,22 @@ fn mean_difference(ours: &[f32], theirs: &[f32], tokens: &[u32]) -> f64 {
 }
 
 #[test]
-fn the_real_models_agree_with_candle() {
+fn the_real_models_are_as_near_to_dense_arithmetic_as_candles_are() {
     let _turn = real_models::turn();
     for name in [real_models::BASE, real_models::SECURITY] {
         let Some(path) = real_models::find(name) else { return };
         let gguf = Gguf::open(&path).unwrap();
         let tokenizer = cosec_ls::model::Tokenizer::from_gguf(&gguf).unwrap();
         let tokens = tokenizer.encode(include_str!("support/toy_decoder.rs")).unwrap();
-        let tokens = &tokens[..200];
+        let tokens = &tokens[..64];
         let ours = rows(&load(&gguf, 2), tokens);
-        let theirs = rows(&Transformer::load(&gguf, &Device::Cpu).unwrap(), tokens);
-        let difference = mean_difference(&ours, &theirs, tokens);
-        println!("{name}: mean |Δ log p| {difference:.4} nats over {} tokens", tokens.len() - 1);
-        // Both round activations to eight bits, but not in the same groups; two llama.cpp builds differ as much.
-        assert!(difference < 0.05, "{name}: {difference}");
+        let candle = rows(&Transformer::load(&gguf, &Device::Cpu).unwrap(), tokens);
+        let dense = Transformer::load_dense(&gguf, &Device::Cpu, Precision::F32).unwrap();
+        let dense = rows(&dense, tokens);
+        let [ours, candle] = [ours, candle].map(|got| mean_difference(&got, &dense, tokens));
+        println!(
+            "{name}: mean |Δ log p| to dense arithmetic, ours {ours:.4}, candle's {candle:.4} nats"
+        );
+        assert!(ours < SLACK * candle + 0.005, "{name}: {ours} {candle}");
     }
 }

@@ -56,7 +56,17 @@ const OUTSIDE_CRATES: [(&str, &[&str]); 35] = [
     ("plotters", &["train/log.rs"]),
     ("pulp", &["kernel"]),
     ("rand_chacha", &["decode/rng.rs", "model/dropout.rs", "model/lora.rs"]),
-    ("rayon", &["kernel", "engine/local.rs", "engine/pair.rs", "model/transformer.rs", "train"]),
+    (
+        "rayon",
+        &[
+            "kernel",
+            "engine/local.rs",
+            "engine/pair.rs",
+            "model/cpu/weights.rs",
+            "model/transformer.rs",
+            "train",
+        ],
+    ),
     ("ropey", &["text"]),
     ("safetensors", &["train/checkpoint.rs"]),
     ("serde", &[ANYWHERE]),

@@ -75,8 +75,7 @@ pub fn run(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Result
         profile: &settings.profile,
         adapter: settings.adapter.as_deref(),
     };
-    let loading = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build()?;
-    let pair = loading.install(|| pair::load(registry, choice, &Terminal::new()))?;
+    let pair = pair::load(registry, choice, &Terminal::new())?;
     println!(
         "loaded in {:.1} s with {n_threads} threads, at most {} MB in memory so far",
         pair.profile.load_seconds,

@@ -277,10 +277,8 @@ impl Worker {
                 "`threads` takes effect at the next start; it is {n_threads} until then"
             );
         }
-        let pool = |n_threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads);
-            pool.build().map_err(|e| format!("cannot start the compute threads: {e}"))
-        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let pool = pool.map_err(|e| format!("cannot start the compute threads: {e}"))?;
         let progress = ReportState { shared: &self.shared, profile: &profile };
         let threads = Threads::new(n_threads);
         let threads = threads.map_err(|e| format!("cannot start the compute threads: {e}"))?;
@@ -289,16 +287,14 @@ impl Worker {
             profile: &profile,
             adapter: settings.adapter.as_deref(),
         };
-        let pair = pool(n_threads)?
-            .install(|| pair::load(&self.registry, choice, &progress))
-            .map_err(|e| e.to_string())?;
+        let pair = pair::load(&self.registry, choice, &progress).map_err(|e| e.to_string())?;
         let sequences = Sequences::new(kv_limit(settings));
         Ok(Loaded {
             pair,
             adapter: settings.adapter.clone(),
             sequences,
             draft_length: DraftLength::default(),
-            pool: pool(1)?,
+            pool,
         })
     }
 }

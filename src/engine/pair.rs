@@ -78,6 +78,9 @@ pub enum LoadError {
         /// What is so.
         fact: String,
     },
+    /// The threads that read files cannot be started.
+    #[error("cannot start the threads that load: {0}")]
+    Threads(rayon::ThreadPoolBuildError),
     /// `models.toml` asks for what this version cannot do.
     #[error("{0}")]
     Unsupported(String),
@@ -120,7 +123,9 @@ pub fn load(
     let started = Instant::now();
     let base_entry = registry.model(&profile.base)?;
     let files = open_both(profile, &base_path, &security_path)?;
-    let loaded = load_files(profile, &files, choice.threads)?;
+    let loading = rayon::ThreadPoolBuilder::new().num_threads(choice.threads.count());
+    let loading = loading.build().map_err(LoadError::Threads)?;
+    let loaded = loading.install(|| load_files(profile, &files, choice.threads))?;
     // The mapped files count as memory until they are closed.
     drop(files);
     let fim = fim_tokens(base_entry, &loaded.tokenizer)?;
