@@ -125,7 +125,7 @@ struct Run {
     accepted: usize,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
     fn file(&mut self, name: &str, tokens: &[u32]) -> Result<()> {
         let prompt = &tokens[..tokens.len().min(self.args.prompt)];
         println!("\n{name}, {} tokens of it as prompt", prompt.len());
@@ -241,7 +241,7 @@ impl Bench<'_> {
         }
     }
 
-    fn decoder(&self, way: Way, temperature: f32, seed: u64) -> CoDecoder<'_, LanguageModel> {
+    fn decoder(&self, way: Way, temperature: f32, seed: u64) -> CoDecoder<'a, LanguageModel> {
         let mut law = Decoding { mode: way.mode, ..self.pair.profile.decoding };
         law.base.temperature = temperature;
         law.security.temperature = temperature;
