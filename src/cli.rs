@@ -13,6 +13,7 @@ use crate::registry::{Offline, Registry, RegistryOptions};
 pub mod bench;
 pub mod complete;
 pub mod doctor;
+pub mod eval;
 pub mod models;
 pub mod progress;
 pub mod serve;
@@ -54,6 +55,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure decoding on this machine, with and without hardening
     Bench(bench::BenchArgs),
+    /// Measure how secure and how correct completions are, with and without hardening
+    Eval(eval::EvalArgs),
     /// Say what is installed, what computes, and whether a completion works
     Doctor,
 }
@@ -86,6 +89,7 @@ impl Cli {
             Command::Models(args) => models::run(args, registry).map(|()| ExitCode::SUCCESS),
             Command::Train(args) => train::run(&args, &registry, self.threads),
             Command::Bench(args) => bench::run(&args, &registry, &settings),
+            Command::Eval(args) => eval::run(&args, &registry, settings),
             Command::Doctor => doctor::run(registry, settings),
         }
     }

@@ -25,6 +25,17 @@ pub enum Mode {
     Security,
 }
 
+impl Mode {
+    /// As on the command line and in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Cosec => "cosec",
+            Self::Security => "security",
+        }
+    }
+}
+
 /// Which base distribution the ratio `p / q` and the base's own draw use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,7 +11,8 @@
 //! - 2 [`decode`]: how the next token is chosen; [`prompt`]: text around the cursor → tokens
 //! - 3 [`engine`]: the thread that owns models and sequences
 //! - 4 [`complete`]: an editor's question → a suggestion, without a word of LSP
-//! - 5 [`lsp`]: the language server; [`train`]: a data set of fixes → a security adapter
+//! - 5 [`lsp`]: the language server; [`train`]: a data set of fixes → a security adapter; [`eval`]: what hardening is
+//!   worth
 //! - 6 [`cli`]: the wiring
 //!
 //! # Three types to learn first
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod complete;
 pub mod decode;
 pub mod engine;
+pub mod eval;
 pub mod kernel;
 pub mod lsp;
 pub mod model;

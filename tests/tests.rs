@@ -8,6 +8,7 @@ mod bad_models;
 mod co_decoding;
 mod complete;
 mod cpu_transformer;
+mod eval;
 mod lsp;
 mod real_pair;
 mod registry;

@@ -174,20 +174,16 @@ fn locate(text: &str, line: usize, column: Option<usize>) -> Result<usize> {
     Ok(start + at)
 }
 
-fn parse_mode(name: &str) -> Result<Mode, String> {
+/// Reads a [`Mode`] of the command line.
+///
+/// # Errors
+/// If there is none of that name, in words for people.
+pub fn parse_mode(name: &str) -> Result<Mode, String> {
     match name {
         "off" => Ok(Mode::Off),
         "cosec" => Ok(Mode::Cosec),
         "security" => Ok(Mode::Security),
         other => Err(format!("`{other}` is no mode; there are off, cosec and security")),
-    }
-}
-
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Off => "off",
-        Mode::Cosec => "cosec",
-        Mode::Security => "security",
     }
 }
 
@@ -229,7 +225,7 @@ fn heading(session: &Session, mode: Mode) -> String {
             profile.security,
             describe_adapter(profile.adapter.as_deref())
         ),
-        _ => format!("-- {}", mode_name(mode)),
+        _ => format!("-- {}", mode.name()),
     }
 }
 

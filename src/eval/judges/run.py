@@ -44,7 +44,7 @@ def main():
     with open(options.source, encoding="utf-8", errors="replace") as file:
         source = file.read()
     try:
-        verdict = judge(options.scenario, source, options.scratch)
+        verdict = judge(options.scenario, source, os.path.abspath(options.scratch))
     except Exception as error:
         verdict = {"verdict": "unclear", "reason": f"the judge failed: {type(error).__name__}: {error}"}
     verdict.setdefault("beyond_query", False)

@@ -1,0 +1,224 @@
+//! `cosec-ls eval …`: how secure and how correct completions are, with and without hardening, measured here.
+
+pub mod compare;
+pub mod functional;
+pub mod plan;
+pub mod security;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use crate::config::{Decoding, Mode, Ratio, Settings};
+use crate::engine::pair::{self, Choice, Pair};
+use crate::eval::sample::law;
+use crate::eval::sandbox::Sandbox;
+use crate::kernel::threads::Threads;
+use crate::model::device;
+use crate::registry::Registry;
+
+use super::complete::parse_mode;
+use super::progress::Terminal;
+
+/// `cosec-ls eval …`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(subcommand)]
+    command: EvalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum EvalCommand {
+    /// Complete scenarios and judge whether the results are secure
+    Security(security::SecurityArgs),
+    /// Complete HumanEval's problems and run their tests
+    Functional(functional::FunctionalArgs),
+    /// Show the paired difference between two runs
+    Compare(compare::CompareArgs),
+}
+
+/// How completions are drawn. Defaults are those of the paper's table 2.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// Where samples and tables go; a run with the same settings goes on with what is there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Modes to compare, separated by commas; each sample is drawn in all of them
+    #[arg(long, value_delimiter = ',', value_parser = parse_mode, default_values = ["off", "cosec"])]
+    mode: Vec<Mode>,
+    /// Samples per prompt and mode
+    #[arg(long, default_value_t = 25)]
+    samples: u32,
+    /// Temperature of the base, and of the security model unless it has its own
+    #[arg(long, default_value_t = 0.4)]
+    temperature: f32,
+    /// Temperature of the security model
+    #[arg(long)]
+    security_temperature: Option<f32>,
+    /// Acceptance threshold [default: the profile's]
+    #[arg(long)]
+    alpha: Option<f32>,
+    /// Base distribution of the ratio [default: the profile's]
+    #[arg(long, value_enum)]
+    ratio: Option<RatioRule>,
+    /// Most tokens of a completion
+    #[arg(long, default_value_t = 256)]
+    max_tokens: usize,
+    /// Equal seeds give equal completions
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Time to draw for, such as 90s, 30m or 1h30m: as many samples as fit, up to --samples
+    #[arg(long, value_parser = parse_duration)]
+    budget: Option<Duration>,
+    /// Adapter of models.toml, or its directory, instead of the profile's
+    #[arg(long)]
+    adapter: Option<String>,
+}
+
+/// [`Ratio`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RatioRule {
+    /// Both roles warped, as the paper's text says
+    Warped,
+    /// The base's plain softmax, as the published code does
+    RawBase,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever stopped it, in words for people.
+pub fn run(args: &EvalArgs, registry: &Registry, settings: Settings) -> Result<ExitCode> {
+    match &args.command {
+        EvalCommand::Security(args) => security::run(args, registry, settings),
+        EvalCommand::Functional(args) => functional::run(args, registry, settings),
+        EvalCommand::Compare(args) => compare::run(args),
+    }
+}
+
+impl SamplingArgs {
+    /// Loads the profile, with the adapter that was asked for, and makes the directory of the run.
+    fn start(&self, registry: &Registry, mut settings: Settings) -> Result<Pair> {
+        if self.samples == 0 || self.max_tokens == 0 {
+            bail!("--samples and --max-tokens must be at least 1");
+        }
+        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        settings.adapter = self.adapter.clone().or(settings.adapter);
+        let n_threads = device::choose_threads(settings.threads);
+        let threads = Arc::new(Threads::new(n_threads)?);
+        let choice = Choice {
+            threads: &threads,
+            profile: &settings.profile,
+            adapter: settings.adapter.as_deref(),
+        };
+        Ok(pair::load(registry, choice, &Terminal::new())?)
+    }
+
+    /// The laws to draw with, one per mode.
+    fn laws(&self, pair: &Pair) -> Vec<Decoding> {
+        let profile = pair.profile.decoding;
+        let ratio = self.ratio.map(|ratio| match ratio {
+            RatioRule::Warped => Ratio::Warped,
+            RatioRule::RawBase => Ratio::RawBase,
+        });
+        let decoding = Decoding {
+            alpha: self.alpha.unwrap_or(profile.alpha),
+            ratio: ratio.unwrap_or(profile.ratio),
+            ..profile
+        };
+        let security = self.security_temperature.unwrap_or(self.temperature);
+        let modes = distinct(&self.mode).into_iter();
+        modes.map(|mode| law(decoding, mode, self.temperature, security)).collect()
+    }
+
+    /// What must be the same for samples to be of one run; `more` is the command's own part.
+    fn settings(&self, pair: &Pair, more: &[(&str, Value)]) -> Map<String, Value> {
+        let profile = &pair.profile;
+        // Numbers as they were typed, not as the nearest double to a float.
+        let number = |x: f32| json!(x.to_string().parse::<f64>().unwrap_or(f64::from(x)));
+        let law = self.laws(pair).first().copied().unwrap_or(profile.decoding);
+        let ours = [
+            ("base", json!(profile.base)),
+            ("security", json!(profile.security)),
+            ("adapter", json!(profile.adapter)),
+            ("temperature", number(law.base.temperature)),
+            ("security_temperature", number(law.security.temperature)),
+            ("top_p", number(law.base.top_p)),
+            ("alpha", number(law.alpha)),
+            ("ratio", json!(law.ratio)),
+            ("max_tokens", json!(self.max_tokens)),
+            ("seed", json!(self.seed)),
+        ];
+        let all = ours.iter().chain(more);
+        all.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+}
+
+/// The sandbox, after saying what does not hold in it.
+fn sandbox() -> Result<Sandbox> {
+    let sandbox = Sandbox::new()?;
+    if let Some(warning) = sandbox.warning() {
+        eprintln!("warning: {warning}");
+    }
+    Ok(sandbox)
+}
+
+/// Each item once, in order.
+fn distinct<T: Copy + PartialEq>(items: &[T]) -> Vec<T> {
+    let mut kept = Vec::new();
+    for &item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+/// Reads a duration such as `90s`, `30m` or `1h30m`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration such as 90s, 30m or 1h30m");
+    let mut seconds = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let n_digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let number: u64 = rest[..n_digits].parse().map_err(|_| wrong())?;
+        let unit = match rest.as_bytes()[n_digits] {
+            b'h' => 3600,
+            b'm' => 60,
+            b's' => 1,
+            _ => return Err(wrong()),
+        };
+        seconds += number * unit;
+        rest = &rest[n_digits + 1..];
+    }
+    match seconds {
+        0 => Err(wrong()),
+        seconds => Ok(Duration::from_secs(seconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_twice_is_drawn_once() {
+        assert_eq!(distinct(&[Mode::Cosec, Mode::Off, Mode::Cosec]), [Mode::Cosec, Mode::Off]);
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let seconds = |text| parse_duration(text).map(|duration| duration.as_secs()).ok();
+        assert_eq!(seconds("90s"), Some(90));
+        assert_eq!(seconds("30m"), Some(1800));
+        assert_eq!(seconds("1h30m"), Some(5400));
+        for wrong in ["", "30", "m", "30x", "0s", "1.5h", "3é"] {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `cosec-ls eval functional`: HumanEval's problems, and how many completions pass their tests (tables 5 and 6).
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::json;
+
+use crate::config::{Decoding, Settings};
+use crate::decode::rng::Draws;
+use crate::eval::completion::end_of_function;
+use crate::eval::functional::{Problem, Tester, cut};
+use crate::eval::record::{FUNCTIONAL_FILE, FunctionalSample, Records};
+use crate::eval::report;
+use crate::eval::sample::{Draw, PromptKind, Sampler, seed_of};
+use crate::eval::scenario::Language;
+use crate::prompt::fim::Framed;
+use crate::registry::Registry;
+
+use super::plan::{Plan, Turn, Work};
+use super::{SamplingArgs, sandbox};
+
+/// Arguments of `cosec-ls eval functional`.
+#[derive(Debug, Args)]
+pub struct FunctionalArgs {
+    /// HumanEval's file, packed or not
+    #[arg(long, value_name = "FILE")]
+    problems: PathBuf,
+    /// Only the first so many problems
+    #[arg(long)]
+    first: Option<usize>,
+    /// The k of pass@k, separated by commas; those of more than --samples have no figure
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10])]
+    k: Vec<usize>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// Draws what is missing, and prints the table.
+///
+/// # Errors
+/// If problems, models or the sandbox cannot be had, or a model fails.
+pub fn run(args: &FunctionalArgs, registry: &Registry, settings: Settings) -> Result<ExitCode> {
+    let sampling = &args.sampling;
+    let tester = Tester::new(sandbox()?)?;
+    let mut problems = Problem::read_all(&args.problems)?;
+    problems.truncate(args.first.unwrap_or(usize::MAX));
+    if problems.is_empty() {
+        bail!("no problems in {}", args.problems.display());
+    }
+    let pair = sampling.start(registry, settings)?;
+    let laws = sampling.laws(&pair);
+    let path = sampling.out.join(FUNCTIONAL_FILE);
+    let run_settings = sampling.settings(&pair, &[("judge", json!("tests"))]);
+    let mut records = Records::<FunctionalSample>::open(&path, &run_settings)?;
+    let mut sampler = Sampler::new(&pair);
+    let frame = |problem: &Problem| sampler.frame(&problem.prompt, PromptKind::Ltr);
+    let prompts = problems.iter().map(frame).collect::<Result<Vec<Framed>, _>>()?;
+    let work = work(&records, &problems, &laws);
+    let mut plan = Plan::make(sampling, &work, &laws, &mut sampler, &prompts[0])?;
+    let done: HashSet<Key> = records.samples().iter().map(key).collect();
+    for turn in plan.turns(&work) {
+        let (problem, law) = (&problems[turn.prompt], laws[turn.mode]);
+        if done.contains(&(problem.task_id.clone(), law.mode.name(), turn.sample)) {
+            continue;
+        }
+        if plan.is_over() {
+            eprintln!("the time is over; the same command goes on");
+            break;
+        }
+        let posed = Posed { problem, framed: &prompts[turn.prompt], tester: &tester };
+        records.add(posed.draw(&mut sampler, law, sampling, turn)?)?;
+        plan.advance();
+    }
+    let table = report::functional(records.samples(), &args.k);
+    let path = sampling.out.join("functional.md");
+    std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
+    print!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What tells a sample from all others of a run.
+type Key = (String, &'static str, u32);
+
+fn key(sample: &FunctionalSample) -> Key {
+    (sample.task_id.clone(), sample.law.mode.name(), sample.sample)
+}
+
+fn work(records: &Records<FunctionalSample>, problems: &[Problem], laws: &[Decoding]) -> Work {
+    let asked: HashSet<&str> = problems.iter().map(|problem| problem.task_id.as_str()).collect();
+    let is_asked = |sample: &&FunctionalSample| {
+        laws.iter().any(|law| law.mode == sample.law.mode)
+            && asked.contains(sample.task_id.as_str())
+    };
+    let tokens: Vec<usize> =
+        records.samples().iter().filter(is_asked).map(|sample| sample.cost.n_tokens).collect();
+    let mean = tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
+    Work {
+        n_prompts: problems.len(),
+        n_modes: laws.len(),
+        n_done: tokens.len(),
+        mean_tokens: (!tokens.is_empty()).then_some(mean),
+    }
+}
+
+/// A problem, as the models see it, and who tests their answers.
+struct Posed<'a> {
+    problem: &'a Problem,
+    framed: &'a Framed,
+    tester: &'a Tester,
+}
+
+impl Posed<'_> {
+    fn draw(
+        &self,
+        sampler: &mut Sampler<'_>,
+        law: Decoding,
+        sampling: &SamplingArgs,
+        turn: Turn,
+    ) -> Result<FunctionalSample> {
+        let seed = seed_of(sampling.seed, &self.problem.task_id, PromptKind::Ltr);
+        let draws = Draws { seed, sample: turn.sample };
+        let is_complete = |text: &str| end_of_function(text, Language::Python).is_some();
+        let draw = Draw { law, draws, max_tokens: sampling.max_tokens };
+        let sampled = sampler.sample(self.framed, draw, &is_complete)?;
+        let completion = cut(&sampled.text).to_owned();
+        Ok(FunctionalSample {
+            task_id: self.problem.task_id.clone(),
+            law,
+            sample: turn.sample,
+            passed: self.tester.passes(self.problem, &completion)?,
+            completion,
+            cost: sampled.cost,
+        })
+    }
+}

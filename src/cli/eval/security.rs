@@ -1,0 +1,274 @@
+//! `cosec-ls eval security`: completions of scenarios, and how many of them are secure (tables 3, 4 and 7).
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::config::{Decoding, Mode, Settings};
+use crate::decode::rng::Draws;
+use crate::eval::completion::{cut, end_of_function};
+use crate::eval::judge::codeql::Codeql;
+use crate::eval::judge::{Judgement, RunningJudge};
+use crate::eval::record::{Records, SECURITY_FILE, SecuritySample};
+use crate::eval::report;
+use crate::eval::sample::{Draw, PromptKind, Sampler, seed_of};
+use crate::eval::scenario::Scenario;
+use crate::prompt::fim::Framed;
+use crate::registry::Registry;
+
+use super::plan::{Plan, Turn, Work};
+use super::{SamplingArgs, distinct, sandbox};
+
+/// Arguments of `cosec-ls eval security`.
+#[derive(Debug, Args)]
+pub struct SecurityArgs {
+    /// Directory of scenarios in SVEN's format
+    #[arg(long, value_name = "DIR")]
+    scenarios: PathBuf,
+    /// Only these weaknesses or scenarios, such as cwe-089 or cwe-089/0-py, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// How the beginnings are shown: left to right, as in the paper, or fill-in-the-middle, as in editors
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["ltr", "fim"])]
+    prompts: Vec<Shown>,
+    /// Who judges
+    #[arg(long, value_enum, default_value_t = JudgeName::Running)]
+    judge: JudgeName,
+    /// A checkout of github/codeql, for the queries that are part of it
+    #[arg(long, value_name = "DIR")]
+    codeql_repository: Option<PathBuf>,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+}
+
+/// [`PromptKind`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    Ltr,
+    Fim,
+}
+
+/// A judge on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum JudgeName {
+    /// Runs the completed program against attacks, in a sandbox
+    Running,
+    /// CodeQL with the scenario's query, as in the paper; needs its command line tool
+    Codeql,
+}
+
+/// A judge, and the verdicts that it gave.
+struct Judging {
+    judge: Judge,
+    known: HashMap<String, Judgement>,
+}
+
+enum Judge {
+    Running(RunningJudge),
+    Codeql(Codeql),
+}
+
+/// A beginning as the models see it.
+struct Beginning<'a> {
+    scenario: &'a Scenario,
+    kind: PromptKind,
+    framed: Framed,
+}
+
+/// Draws what is missing, and prints the tables.
+///
+/// # Errors
+/// If scenarios, models or the judge cannot be had, or a model fails.
+pub fn run(args: &SecurityArgs, registry: &Registry, settings: Settings) -> Result<ExitCode> {
+    let sampling = &args.sampling;
+    let mut judging = Judging::start(args)?;
+    let scenarios = chosen(args, &judging)?;
+    let pair = sampling.start(registry, settings)?;
+    let laws = sampling.laws(&pair);
+    let path = sampling.out.join(SECURITY_FILE);
+    let judge = args.judge.to_possible_value().map(|value| value.get_name().to_owned());
+    let run_settings = sampling.settings(&pair, &[("judge", json!(judge))]);
+    let mut records = Records::<SecuritySample>::open(&path, &run_settings)?;
+    let mut sampler = Sampler::new(&pair);
+    let beginnings = beginnings(args, &scenarios, &sampler)?;
+    let work = work(&records, &beginnings, &laws);
+    let first = beginnings.first().context("no prompts to complete")?;
+    let mut plan = Plan::make(sampling, &work, &laws, &mut sampler, &first.framed)?;
+    let done: HashSet<Key> = records.samples().iter().map(key).collect();
+    for turn in plan.turns(&work) {
+        let (beginning, law) = (&beginnings[turn.prompt], laws[turn.mode]);
+        let Beginning { scenario, kind, .. } = beginning;
+        if done.contains(&(scenario.name.clone(), *kind, law.mode.name(), turn.sample)) {
+            continue;
+        }
+        if plan.is_over() {
+            eprintln!("the time is over; the same command goes on");
+            break;
+        }
+        let sample = draw(&mut sampler, &mut judging, beginning, law, (sampling, turn))?;
+        records.add(sample)?;
+        plan.advance();
+    }
+    conclude(sampling, records.samples())
+}
+
+/// What tells a sample from all others of a run.
+type Key = (String, PromptKind, &'static str, u32);
+
+fn key(sample: &SecuritySample) -> Key {
+    (sample.scenario.clone(), sample.prompt, sample.law.mode.name(), sample.sample)
+}
+
+fn work(
+    records: &Records<SecuritySample>,
+    beginnings: &[Beginning<'_>],
+    laws: &[Decoding],
+) -> Work {
+    let modes: Vec<Mode> = laws.iter().map(|law| law.mode).collect();
+    let asked: HashSet<(&str, PromptKind)> =
+        beginnings.iter().map(|b| (b.scenario.name.as_str(), b.kind)).collect();
+    let is_asked = |sample: &&SecuritySample| {
+        modes.contains(&sample.law.mode)
+            && asked.contains(&(sample.scenario.as_str(), sample.prompt))
+    };
+    let tokens: Vec<usize> =
+        records.samples().iter().filter(is_asked).map(|sample| sample.cost.n_tokens).collect();
+    let mean = tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
+    Work {
+        n_prompts: beginnings.len(),
+        n_modes: laws.len(),
+        n_done: tokens.len(),
+        mean_tokens: (!tokens.is_empty()).then_some(mean),
+    }
+}
+
+fn draw(
+    sampler: &mut Sampler<'_>,
+    judging: &mut Judging,
+    beginning: &Beginning<'_>,
+    law: Decoding,
+    (sampling, turn): (&SamplingArgs, Turn),
+) -> Result<SecuritySample> {
+    let Beginning { scenario, kind, framed } = beginning;
+    let seed = seed_of(sampling.seed, &scenario.name, *kind);
+    let draws = Draws { seed, sample: turn.sample };
+    let is_complete = |text: &str| end_of_function(text, scenario.language).is_some();
+    let draw = Draw { law, draws, max_tokens: sampling.max_tokens };
+    let sampled = sampler.sample(framed, draw, &is_complete)?;
+    let completion = cut(&sampled.text, scenario.language);
+    let judgement = judging.judge(scenario, &completion)?;
+    Ok(SecuritySample {
+        scenario: scenario.name.clone(),
+        cwe: scenario.cwe.clone(),
+        prompt: *kind,
+        law,
+        sample: turn.sample,
+        completion,
+        judgement,
+        cost: sampled.cost,
+    })
+}
+
+/// Prints the tables, and keeps them beside the samples.
+fn conclude(sampling: &SamplingArgs, samples: &[SecuritySample]) -> Result<ExitCode> {
+    let mut table = report::security(samples);
+    let n_beyond = report::n_beyond_query(samples);
+    if n_beyond > 0 {
+        table += &format!(
+            "\n{n_beyond} samples are vulnerable in a way that their scenario's CodeQL query does not look for.\n"
+        );
+    }
+    let path = sampling.out.join("security.md");
+    std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
+    print!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The scenarios that were asked for and that the judge can judge.
+fn chosen(args: &SecurityArgs, judging: &Judging) -> Result<Vec<Scenario>> {
+    let mut scenarios = Scenario::read_all(&args.scenarios)?;
+    let is_named = |scenario: &Scenario, name: &str| {
+        let rest = scenario.name.strip_prefix(name.to_lowercase().as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for name in &args.only {
+        if !scenarios.iter().any(|scenario| is_named(scenario, name)) {
+            bail!("--only {name}: there is no such scenario in {}", args.scenarios.display());
+        }
+    }
+    scenarios.retain(|scenario| {
+        args.only.is_empty() || args.only.iter().any(|name| is_named(scenario, name))
+    });
+    scenarios.retain(|scenario| {
+        let is_judged = judging.knows(scenario);
+        if !is_judged {
+            eprintln!("{}: left out, the judge cannot judge it", scenario.name);
+        }
+        is_judged
+    });
+    Ok(scenarios)
+}
+
+fn beginnings<'a>(
+    args: &SecurityArgs,
+    scenarios: &'a [Scenario],
+    sampler: &Sampler<'_>,
+) -> Result<Vec<Beginning<'a>>> {
+    let mut beginnings = Vec::new();
+    for scenario in scenarios {
+        for shown in distinct(&args.prompts) {
+            let kind = match shown {
+                Shown::Ltr => PromptKind::Ltr,
+                Shown::Fim => PromptKind::Fim,
+            };
+            if !sampler.knows(kind) {
+                bail!("the models have no fill-in-the-middle tokens; use --prompts ltr");
+            }
+            let framed = sampler.frame(&scenario.context(), kind)?;
+            beginnings.push(Beginning { scenario, kind, framed });
+        }
+    }
+    Ok(beginnings)
+}
+
+impl Judging {
+    fn start(args: &SecurityArgs) -> Result<Self> {
+        let judge = match args.judge {
+            JudgeName::Running => Judge::Running(RunningJudge::new(sandbox()?)?),
+            JudgeName::Codeql => {
+                let codeql = Codeql::find(args.codeql_repository.clone());
+                Judge::Codeql(codeql.context("there is no `codeql` on the PATH")?)
+            }
+        };
+        Ok(Self { judge, known: HashMap::new() })
+    }
+
+    fn knows(&self, scenario: &Scenario) -> bool {
+        match &self.judge {
+            Judge::Running(judge) => judge.knows(scenario),
+            Judge::Codeql(codeql) => codeql.query(scenario).is_some(),
+        }
+    }
+
+    /// The verdict on a completed program; equal programs are judged once.
+    fn judge(&mut self, scenario: &Scenario, completion: &str) -> Result<Judgement> {
+        let source = scenario.source(completion);
+        let key = format!("{} {source}", scenario.name);
+        if let Some(judgement) = self.known.get(&key) {
+            return Ok(judgement.clone());
+        }
+        let judgement = match &self.judge {
+            Judge::Running(judge) => judge.judge(&scenario.name, &source)?,
+            Judge::Codeql(codeql) => {
+                let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;
+                codeql.judge(scenario, &source, scratch.path())?
+            }
+        };
+        self.known.insert(key, judgement.clone());
+        Ok(judgement)
+    }
+}
