@@ -107,7 +107,7 @@ fn print_speed(stats: &RequestStats) {
 pub fn describe_adapter(adapter: Option<&str>) -> String {
     match adapter {
         Some(adapter) => adapter.to_owned(),
-        None => "none yet: the plain small model plays the security role".to_owned(),
+        None => "none: the plain small model plays the security role".to_owned(),
     }
 }
 

@@ -150,7 +150,8 @@ pub fn run(args: &TrainArgs, registry: &Registry, threads: usize) -> Result<Exit
     let settings = args.settings(&first, threads, format!("{options:?} {precision:?}"));
     let mut run = Run {
         trained_on: TrainedOn { model: args.model.clone(), model_sha256: model.sha256.to_string() },
-        log: Log::open(&args.out, 0)?,
+        // Whole: what a run that is continued has logged would else be gone.
+        log: Log::open(&args.out, usize::MAX)?,
         trainer: Trainer::new(weights, settings)?,
         args,
         fim_share,
@@ -229,6 +230,7 @@ impl Run<'_> {
                 out.display()
             );
         } else {
+            self.log = Log::open(out, 0)?;
             self.validate()?;
         }
         self.bar.set_length(self.trainer.settings().schedule.total as u64);

@@ -83,10 +83,14 @@ macro_rules! built_in {
 /// The adapters that come with the program, one a line: `"NAME" = "adapters/NAME",`. Each has an entry in `models.toml`
 /// with the source `{ built-in = "NAME" }`.
 #[cfg(not(test))]
-const BUILT_IN: &[BuiltIn] = built_in![];
+const BUILT_IN: &[BuiltIn] =
+    built_in!["qwen2.5-coder-0.5b-sven" = "adapters/qwen2.5-coder-0.5b-sven",];
 
 #[cfg(test)]
-const BUILT_IN: &[BuiltIn] = built_in!["tiny" = "tests/fixtures/peft/qwen2"];
+const BUILT_IN: &[BuiltIn] = built_in![
+    "tiny" = "tests/fixtures/peft/qwen2",
+    "qwen2.5-coder-0.5b-sven" = "adapters/qwen2.5-coder-0.5b-sven",
+];
 
 impl<'de> Deserialize<'de> for BuiltIn {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -271,6 +275,6 @@ mod tests {
     fn an_unknown_built_in_name_is_a_mistake_in_its_line() {
         let error = registry("tony", &tiny_sha256()).unwrap_err().to_string();
         assert!(error.contains("models.toml:7: no adapter `tony` is built into"), "{error}");
-        assert!(error.contains("built in: tiny"), "{error}");
+        assert!(error.contains("built in: tiny, "), "{error}");
     }
 }
