@@ -147,7 +147,8 @@ fn an_adapter_can_be_tried_by_name_or_directory() {
         assert_eq!(logits(&pair.security), adapted);
     }
     let error = machine.load("plain", Some("sage")).unwrap_err().to_string();
-    assert_eq!(error, "`sage` is no directory and no adapter of models.toml; known: safe");
+    let expected = "`sage` is no directory and no adapter of models.toml; known: qwen2.5-coder-0.5b-sven, safe";
+    assert_eq!(error, expected);
 }
 
 #[test]

@@ -562,8 +562,8 @@ mod tests {
     #[test]
     fn built_in_profiles_need_each_file_once() {
         let manifest = Manifest::load(None).expect("the built-in file is right");
-        assert_eq!(manifest.profiles["default"].files().len(), 2);
-        assert_eq!(manifest.profiles["small"].files().len(), 1);
+        assert_eq!(manifest.profiles["default"].files().len(), 3, "two models and an adapter");
+        assert_eq!(manifest.profiles["small"].files().len(), 2);
         assert_eq!(manifest.profiles["default"].decoding, Decoding::default());
     }
 }

@@ -103,7 +103,10 @@ fn a_directory_need_not_be_in_models_toml() {
     assert_eq!(files.trained_on, None);
     assert_eq!(&*files.tensors, NUMBERS);
     let error = registry.adapter_files("nowhere").unwrap_err().to_string();
-    assert_eq!(error, "`nowhere` is no directory and no adapter of models.toml; known: none");
+    assert_eq!(
+        error,
+        "`nowhere` is no directory and no adapter of models.toml; known: qwen2.5-coder-0.5b-sven"
+    );
     fs::remove_file(PathBuf::from(&directory).join("adapter_config.json")).unwrap();
     let error = registry.adapter_files(&directory).unwrap_err().to_string();
     assert!(error.contains("adapter_config.json: "), "{error}");
