@@ -1,7 +1,7 @@
 //! A small pool of threads for work that takes microseconds, a few hundred times per forward.
 //!
 //! rayon's threads sleep between two calls, and waking them costs as much as a small product. These wait a moment with
-//! their eyes open ([`SPINS`]), then yield, then sleep: a pool that only spins stands still for whole scheduler ticks on
+//! their eyes open (`SPINS`), then yield, then sleep: a pool that only spins stands still for whole scheduler ticks on
 //! a machine that is busy with something else, as an editor's machine is.
 //!
 //! The caller works too, and waits for tasks that were begun, never for threads that were not scheduled: with no other
