@@ -89,8 +89,7 @@ impl Machine {
             ..RegistryOptions::default()
         };
         let registry = Registry::open(options).unwrap();
-        let threads = Arc::new(Threads::new(2).unwrap());
-        pair::load(&registry, Choice { threads: &threads, profile, adapter }, &Silent)
+        pair::load(&registry, Choice { threads: 2, profile, adapter }, &Silent)
     }
 }
 

@@ -5,20 +5,19 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::config::{Decoding, DraftTokens, Mode, Settings};
+use crate::config::{DraftTokens, Mode, Settings};
 use crate::decode::draft_length::DraftLength;
-use crate::decode::generate::{Guide, Limits, generate};
+use crate::decode::generate::{Guide, Limits, PREFILL_CHUNK, generate};
 use crate::decode::rng::Draws;
 use crate::decode::{CoDecoder, Role, Sequence, Step};
 use crate::engine::decoding::new_sequence;
 use crate::engine::pair::{self, Choice, Pair};
-use crate::kernel::threads::Threads;
+use crate::eval::sample::law;
 use crate::model::{Decoder, LanguageModel, LanguageModelCache, LogitRows, device};
 use crate::registry::Registry;
 
@@ -68,17 +67,16 @@ const WAYS: [Way; 3] = [
 /// # Errors
 /// If the profile cannot be loaded, a file cannot be read, or a model fails.
 pub fn run(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Result<ExitCode> {
-    let n_threads = device::choose_threads(settings.threads);
-    let threads = Arc::new(Threads::new(n_threads)?);
     let choice = Choice {
-        threads: &threads,
+        threads: settings.threads,
         profile: &settings.profile,
         adapter: settings.adapter.as_deref(),
     };
     let pair = pair::load(registry, choice, &Terminal::new())?;
     println!(
-        "loaded in {:.1} s with {n_threads} threads, at most {} MB in memory so far",
+        "loaded in {:.1} s with {} threads, at most {} MB in memory so far",
         pair.profile.load_seconds,
+        device::choose_threads(settings.threads),
         peak_memory().map_or("?".to_owned(), |bytes| (bytes / 1_000_000).to_string())
     );
     let mut bench = Bench { pair: &pair, args, lengths: [const { None }; WAYS.len()] };
@@ -144,7 +142,7 @@ impl<'a> Bench<'a> {
         let decoder = self.decoder(WAYS[1], 0.0, 0);
         for role in [Role::Base, Role::Security] {
             let started = Instant::now();
-            while decoder.prefill(&mut sequence, role, 48)? > 0 {}
+            while decoder.prefill(&mut sequence, role, PREFILL_CHUNK)? > 0 {}
             let rate = prompt.len() as f64 / started.elapsed().as_secs_f64();
             println!("prefill, {role:?}: {rate:.0} tokens per second");
         }
@@ -242,9 +240,7 @@ impl<'a> Bench<'a> {
     }
 
     fn decoder(&self, way: Way, temperature: f32, seed: u64) -> CoDecoder<'a, LanguageModel> {
-        let mut law = Decoding { mode: way.mode, ..self.pair.profile.decoding };
-        law.base.temperature = temperature;
-        law.security.temperature = temperature;
+        let law = law(self.pair.profile.decoding, way.mode, temperature, temperature);
         let draws = Draws { seed, sample: 0 };
         CoDecoder { base: &self.pair.base, security: &self.pair.security, law, draws }
     }
@@ -299,9 +295,8 @@ impl Guide for Counter<'_> {
 
     fn observe(&mut self, step: &Step) -> ControlFlow<()> {
         self.run.tokens += 1;
-        self.run.proposed += usize::from(step.provenance.ratio.is_some());
-        let accepted = step.provenance.ratio.is_some() && step.provenance.role == Role::Security;
-        self.run.accepted += usize::from(accepted);
+        self.run.proposed += usize::from(step.proposed());
+        self.run.accepted += usize::from(step.accepted());
         ControlFlow::Continue(())
     }
 

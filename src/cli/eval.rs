@@ -7,7 +7,6 @@ pub mod security;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -18,8 +17,6 @@ use crate::config::{Decoding, Mode, Ratio, Settings};
 use crate::engine::pair::{self, Choice, Pair};
 use crate::eval::sample::law;
 use crate::eval::sandbox::Sandbox;
-use crate::kernel::threads::Threads;
-use crate::model::device;
 use crate::registry::Registry;
 
 use super::complete::parse_mode;
@@ -109,10 +106,8 @@ impl SamplingArgs {
         }
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         settings.adapter = self.adapter.clone().or(settings.adapter);
-        let n_threads = device::choose_threads(settings.threads);
-        let threads = Arc::new(Threads::new(n_threads)?);
         let choice = Choice {
-            threads: &threads,
+            threads: settings.threads,
             profile: &settings.profile,
             adapter: settings.adapter.as_deref(),
         };

@@ -12,7 +12,6 @@ use tokio::sync::watch;
 
 use crate::config::Settings;
 use crate::decode::draft_length::DraftLength;
-use crate::kernel::threads::Threads;
 use crate::model::{LanguageModelCache, device};
 use crate::registry::{Progress, Registry};
 
@@ -280,10 +279,8 @@ impl Worker {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let pool = pool.map_err(|e| format!("cannot start the compute threads: {e}"))?;
         let progress = ReportState { shared: &self.shared, profile: &profile };
-        let threads = Threads::new(n_threads);
-        let threads = threads.map_err(|e| format!("cannot start the compute threads: {e}"))?;
         let choice = Choice {
-            threads: &Arc::new(threads),
+            threads: settings.threads,
             profile: &profile,
             adapter: settings.adapter.as_deref(),
         };

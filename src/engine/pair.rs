@@ -1,5 +1,6 @@
 //! Both models of a profile in memory, with the tokenizer that they share.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,8 +36,8 @@ pub struct Pair {
 /// What to load.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
-    /// What computes on the CPU.
-    pub threads: &'a Arc<Threads>,
+    /// Compute threads; 0 takes one per physical core.
+    pub threads: usize,
     /// Name of the profile.
     pub profile: &'a str,
     /// Name or directory of an adapter that takes the place of the profile's.
@@ -78,9 +79,9 @@ pub enum LoadError {
         /// What is so.
         fact: String,
     },
-    /// The threads that read files cannot be started.
-    #[error("cannot start the threads that load: {0}")]
-    Threads(rayon::ThreadPoolBuildError),
+    /// The threads that load, or those that compute, cannot be started.
+    #[error("cannot start threads: {0}")]
+    Threads(io::Error),
     /// `models.toml` asks for what this version cannot do.
     #[error("{0}")]
     Unsupported(String),
@@ -123,9 +124,11 @@ pub fn load(
     let started = Instant::now();
     let base_entry = registry.model(&profile.base)?;
     let files = open_both(profile, &base_path, &security_path)?;
-    let loading = rayon::ThreadPoolBuilder::new().num_threads(choice.threads.count());
-    let loading = loading.build().map_err(LoadError::Threads)?;
-    let loaded = loading.install(|| load_files(profile, &files, choice.threads))?;
+    let n_threads = device::choose_threads(choice.threads);
+    let threads = Arc::new(Threads::new(n_threads).map_err(LoadError::Threads)?);
+    let loading = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
+    let loading = loading.map_err(|error| LoadError::Threads(io::Error::other(error)))?;
+    let loaded = loading.install(|| load_files(profile, &files, &threads))?;
     // The mapped files count as memory until they are closed.
     drop(files);
     let fim = fim_tokens(base_entry, &loaded.tokenizer)?;

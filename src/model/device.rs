@@ -50,8 +50,7 @@ fn choose(n_threads: usize, n_dense: impl Fn(usize) -> usize) -> usize {
 
 #[expect(unsafe_code, reason = "candle takes its numbers of threads from the environment only")]
 fn set_candle_threads(n_quantized: usize, n_dense: usize) {
-    // SAFETY: called once, by the engine's thread before it loads its first model, or by the trainer's before it starts
-    // others. Rust code reads the environment under the lock that this takes; the C code that reads it without (name
+    // SAFETY: called once, by the thread that is about to load the process's first models. Rust code reads the environment under the lock that this takes; the C code that reads it without (name
     // resolution) runs on the same thread.
     unsafe {
         std::env::set_var("CANDLE_NUM_THREADS", n_quantized.to_string());
