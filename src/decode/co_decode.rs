@@ -57,6 +57,16 @@ pub struct Provenance {
 }
 
 impl Step {
+    /// The security model's proposal was held against the base here.
+    pub fn proposed(&self) -> bool {
+        self.provenance.ratio.is_some()
+    }
+
+    /// It was, and is the token.
+    pub fn accepted(&self) -> bool {
+        self.proposed() && self.provenance.role == Role::Security
+    }
+
     /// Hardening changed something here: the token is not the base's own choice.
     pub fn intervened(&self) -> bool {
         self.provenance.base_choice.is_some_and(|choice| choice != self.token)

@@ -43,8 +43,7 @@ pub struct Round {
 impl Round {
     /// What the next choice of a draft length can learn from this.
     pub fn outcome(&self) -> Outcome {
-        let is_accepted = |step: &&Step| step.provenance.role == Role::Security;
-        let n_accepted = self.steps.iter().filter(is_accepted).count();
+        let n_accepted = self.steps.iter().filter(|step| step.accepted()).count();
         let n_rejected = self.steps.len() - n_accepted;
         Outcome { n_drafts: self.n_drafts, n_accepted, n_rejected, times: self.times }
     }

@@ -150,10 +150,8 @@ impl<'a> RequestGuide<'a> {
             self.stats.first_token_ms = milliseconds(self.started);
         }
         self.stats.decoded_tokens += 1;
-        if step.provenance.ratio.is_some() {
-            self.stats.proposed += 1;
-            self.stats.accepted += usize::from(step.provenance.role == Role::Security);
-        }
+        self.stats.proposed += usize::from(step.proposed());
+        self.stats.accepted += usize::from(step.accepted());
         self.stats.interventions += usize::from(step.intervened());
     }
 

@@ -164,18 +164,35 @@ fn parse<T: DeserializeOwned>(
 
 /// Names the first setting that differs.
 fn compare(path: &Path, was: &Map<String, Value>, is: &Map<String, Value>) -> Result<(), Error> {
-    let fields = is.keys().chain(was.keys());
-    for field in fields {
-        let (was, is) = (was.get(field), is.get(field));
-        if was != is {
-            let text = |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);
-            return Err(Error::OtherSettings {
-                path: path.to_owned(),
-                field: field.clone(),
-                was: text(was),
-                is: text(is),
-            });
+    match differences(was, is).next() {
+        None => Ok(()),
+        Some(Difference { field, was, is }) => {
+            Err(Error::OtherSettings { path: path.to_owned(), field, was, is })
         }
     }
-    Ok(())
+}
+
+/// A setting that two runs do not share; `none` where one of them has no such setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name.
+    pub field: String,
+    /// In the first run.
+    pub was: String,
+    /// In the second run.
+    pub is: String,
+}
+
+/// What differs between the settings of two runs, in the order of the second one's names.
+pub fn differences<'a>(
+    was: &'a Map<String, Value>,
+    is: &'a Map<String, Value>,
+) -> impl Iterator<Item = Difference> + use<'a> {
+    let text = |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);
+    let fields = is.keys().chain(was.keys().filter(|field| !is.contains_key(*field)));
+    let differing = fields.filter(|field| was.get(*field) != is.get(*field));
+    differing.map(move |field| {
+        let (was, is) = (text(was.get(field)), text(is.get(field)));
+        Difference { field: field.clone(), was, is }
+    })
 }

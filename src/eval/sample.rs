@@ -14,7 +14,7 @@ use crate::config::{Decoding, DraftTokens, Mode};
 use crate::decode::draft_length::DraftLength;
 use crate::decode::generate::{End, Guide, Limits, generate};
 use crate::decode::rng::Draws;
-use crate::decode::{CoDecoder, Role, Sequence, Step};
+use crate::decode::{CoDecoder, Sequence, Step};
 use crate::engine::decoding::new_sequence;
 use crate::engine::pair::Pair;
 use crate::model::healing::Healing;
@@ -186,11 +186,9 @@ impl<'a> SampleGuide<'a> {
     }
 
     fn count(&mut self, step: &Step) {
-        let is_proposal = step.provenance.ratio.is_some();
-        let is_accepted = is_proposal && step.provenance.role == Role::Security;
         self.sampled.cost.n_tokens += 1;
-        self.sampled.cost.n_proposed += usize::from(is_proposal);
-        self.sampled.cost.n_accepted += usize::from(is_accepted);
+        self.sampled.cost.n_proposed += usize::from(step.proposed());
+        self.sampled.cost.n_accepted += usize::from(step.accepted());
         self.sampled.cost.n_interventions += usize::from(step.intervened());
     }
 }

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::eval::record::{
-    FUNCTIONAL_FILE, FunctionalSample, Records, SECURITY_FILE, SecuritySample,
+    Difference, FUNCTIONAL_FILE, FunctionalSample, Records, SECURITY_FILE, SecuritySample,
+    differences,
 };
 use crate::eval::report;
 
@@ -56,17 +57,14 @@ fn both<T: Serialize + DeserializeOwned>(
     }
     let read = |path: &Path| Records::<T>::read(path);
     let ((was, a), (is, b)) = (read(&paths[0])?, read(&paths[1])?);
-    println!("{file}: {}\n", differences(&was, &is));
+    println!("{file}: {}\n", changes(&was, &is));
     Ok(Some([a, b]))
 }
 
 /// `alpha 0.3 → 0.5, seed 1 → 2`.
-fn differences(was: &Map<String, Value>, is: &Map<String, Value>) -> String {
-    let text = |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);
-    let changed = is.keys().chain(was.keys().filter(|key| !is.contains_key(*key)));
-    let changed = changed.filter(|key| was.get(*key) != is.get(*key));
-    let changes: Vec<String> = changed
-        .map(|key| format!("{key} {} → {}", text(was.get(key)), text(is.get(key))))
+fn changes(was: &Map<String, Value>, is: &Map<String, Value>) -> String {
+    let changes: Vec<String> = differences(was, is)
+        .map(|Difference { field, was, is }| format!("{field} {was} → {is}"))
         .collect();
     match changes.is_empty() {
         true => "the same settings".to_owned(),

@@ -94,15 +94,8 @@ fn work(records: &Records<FunctionalSample>, problems: &[Problem], laws: &[Decod
         laws.iter().any(|law| law.mode == sample.law.mode)
             && asked.contains(sample.task_id.as_str())
     };
-    let tokens: Vec<usize> =
-        records.samples().iter().filter(is_asked).map(|sample| sample.cost.n_tokens).collect();
-    let mean = tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
-    Work {
-        n_prompts: problems.len(),
-        n_modes: laws.len(),
-        n_done: tokens.len(),
-        mean_tokens: (!tokens.is_empty()).then_some(mean),
-    }
+    let samples = records.samples().iter().filter(is_asked);
+    Work::new(problems.len(), laws.len(), samples.map(|sample| sample.cost.n_tokens))
 }
 
 /// A problem, as the models see it, and who tests their answers.

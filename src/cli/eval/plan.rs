@@ -39,6 +39,15 @@ pub struct Work {
     pub mean_tokens: Option<f64>,
 }
 
+impl Work {
+    /// The work on so many prompts in so many modes; `n_tokens` are those of the samples of it that are on disk.
+    pub fn new(n_prompts: usize, n_modes: usize, n_tokens: impl Iterator<Item = usize>) -> Self {
+        let (n_done, sum) = n_tokens.fold((0, 0), |(n, sum), n_tokens| (n + 1, sum + n_tokens));
+        let mean_tokens = (n_done > 0).then(|| sum as f64 / n_done as f64);
+        Self { n_prompts, n_modes, n_done, mean_tokens }
+    }
+}
+
 /// How many samples to draw, and until when.
 #[derive(Debug)]
 pub struct Plan {

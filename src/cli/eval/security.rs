@@ -135,15 +135,8 @@ fn work(
         modes.contains(&sample.law.mode)
             && asked.contains(&(sample.scenario.as_str(), sample.prompt))
     };
-    let tokens: Vec<usize> =
-        records.samples().iter().filter(is_asked).map(|sample| sample.cost.n_tokens).collect();
-    let mean = tokens.iter().sum::<usize>() as f64 / tokens.len().max(1) as f64;
-    Work {
-        n_prompts: beginnings.len(),
-        n_modes: laws.len(),
-        n_done: tokens.len(),
-        mean_tokens: (!tokens.is_empty()).then_some(mean),
-    }
+    let samples = records.samples().iter().filter(is_asked);
+    Work::new(beginnings.len(), laws.len(), samples.map(|sample| sample.cost.n_tokens))
 }
 
 fn draw(
