@@ -10,8 +10,9 @@ use cosec_ls::model::cpu::CpuTransformer;
 use cosec_ls::model::gguf::Gguf;
 use cosec_ls::model::linear::Precision;
 use cosec_ls::model::lora::{Adapter, LoraSettings, Projection};
-use cosec_ls::model::{Cache, Decoder, LogitRows, Transformer};
+use cosec_ls::model::{Decoder, LogitRows, Transformer};
 
+use crate::support::decoders::{append_and_truncate, refuse_a_full_context};
 use crate::support::real_models;
 use crate::support::tiny_gguf::{Random, TinyGguf};
 
@@ -121,33 +122,13 @@ fn a_row_has_the_same_bits_however_many_rows_and_threads_there_are() {
 fn truncating_and_going_on_equals_a_fresh_prefill() {
     let directory = tempfile::tempdir().unwrap();
     let gguf = tiny(directory.path(), "llama", GgmlDType::Q4K);
-    let model = load(&gguf, 2);
-    let mut random = Random(9);
-    let (mut cache, mut tokens) = (model.new_cache(), Vec::new());
-    for _ in 0..40 {
-        if random.below(3) == 0 {
-            let len = random.below(tokens.len() + 1);
-            tokens.truncate(len);
-            cache.truncate(len);
-            assert_eq!(cache.len(), len);
-        }
-        let more: Vec<u32> = (0..1 + random.below(12)).map(|_| random.below(256) as u32).collect();
-        tokens.extend(&more);
-        let got = model.forward(&more, &mut cache, LogitRows::Last(1)).unwrap();
-        let fresh = model.forward(&tokens, &mut model.new_cache(), LogitRows::Last(1)).unwrap();
-        assert_eq!(got, fresh);
-    }
+    append_and_truncate(&load(&gguf, 2), |got, fresh| assert_eq!(got, fresh));
 }
 
 #[test]
 fn a_full_context_is_refused_and_leaves_the_cache_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let model = load(&tiny(directory.path(), "qwen2", GgmlDType::Q8_0), 2);
-    let mut cache = model.new_cache();
-    model.forward(&[1; 500], &mut cache, LogitRows::None).unwrap();
-    let error = model.forward(&[1; 20], &mut cache, LogitRows::Last(1)).unwrap_err();
-    assert_eq!(error.to_string(), "520 tokens do not fit the context of 512");
-    assert_eq!(cache.len(), 500);
+    refuse_a_full_context(&load(&tiny(directory.path(), "qwen2", GgmlDType::Q8_0), 2));
 }
 
 #[test]

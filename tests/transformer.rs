@@ -8,8 +8,9 @@ use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::{quantized_llama, quantized_qwen2};
 use cosec_ls::model::gguf::Gguf;
-use cosec_ls::model::{Cache, Decoder, LogitRows, Transformer};
+use cosec_ls::model::{Decoder, LogitRows, Transformer};
 
+use crate::support::decoders::{append_and_truncate, refuse_a_full_context};
 use crate::support::real_models;
 use crate::support::tiny_gguf::{Random, TinyGguf};
 
@@ -92,35 +93,16 @@ fn any_mix_of_append_and_truncate_equals_one_fresh_prefill() {
     for architecture in ["qwen2", "llama"] {
         let tiny = TinyGguf { architecture, dtype: GgmlDType::F32, ..TinyGguf::default() };
         let model = load(&tiny.write(directory.path(), "tiny.gguf"));
-        let mut random = Random(9);
-        let mut cache = model.new_cache();
-        let mut tokens: Vec<u32> = Vec::new();
-        for _ in 0..40 {
-            if random.below(3) == 0 {
-                let len = random.below(tokens.len() + 1);
-                tokens.truncate(len);
-                cache.truncate(len);
-                assert_eq!(cache.len(), len);
-            }
-            let more: Vec<u32> =
-                (0..1 + random.below(20)).map(|_| random.below(256) as u32).collect();
-            tokens.extend(&more);
-            let got = model.forward(&more, &mut cache, LogitRows::Last(1)).unwrap();
-            let fresh = model.forward(&tokens, &mut model.new_cache(), LogitRows::Last(1)).unwrap();
+        append_and_truncate(&model, |got, fresh| {
             assert!(largest_difference(got.last(), fresh.last()) < 1e-3);
-        }
+        });
     }
 }
 
 #[test]
 fn a_full_context_is_refused_and_leaves_the_cache_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let model = load(&TinyGguf::default().write(directory.path(), "tiny.gguf"));
-    let mut cache = model.new_cache();
-    model.forward(&[1; 500], &mut cache, LogitRows::None).unwrap();
-    let error = model.forward(&[1; 20], &mut cache, LogitRows::Last(1)).unwrap_err();
-    assert_eq!(error.to_string(), "520 tokens do not fit the context of 512");
-    assert_eq!(cache.len(), 500);
+    refuse_a_full_context(&load(&TinyGguf::default().write(directory.path(), "tiny.gguf")));
 }
 
 #[test]

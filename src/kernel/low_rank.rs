@@ -1,4 +1,4 @@
-//! A low-rank update of one row: `y += scale · (x · downᵀ) · up`.
+//! What is added to a row: another row, or a low-rank update, `y += scale · (x · downᵀ) · up`.
 
 use pulp::Arch;
 

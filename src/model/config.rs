@@ -64,6 +64,13 @@ impl Config {
         self.n_heads / self.n_kv_heads
     }
 
+    /// By how much the rotary angle of each pair of a head's numbers grows from one position to the next, before linear
+    /// scaling, `[D/2]`.
+    pub fn rope_frequencies(&self) -> Vec<f32> {
+        let frequency = |i: usize| self.rope_base.powf(-(i as f32) / self.head_dim as f32);
+        (0..self.head_dim).step_by(2).map(frequency).collect()
+    }
+
     fn check(&self) -> Result<(), Error> {
         let sizes = [self.n_layers, self.n_heads, self.n_kv_heads, self.head_dim, self.context];
         if sizes.contains(&0) || !self.n_heads.is_multiple_of(self.n_kv_heads) {

@@ -90,8 +90,7 @@ impl Decoder for CpuTransformer {
     type Cache = CpuKvCache;
 
     fn new_cache(&self) -> CpuKvCache {
-        let Config { n_layers, n_kv_heads, head_dim, .. } = self.weights.config;
-        CpuKvCache::new(CacheShape { n_layers, n_kv_heads, head_dim })
+        CpuKvCache::new(CacheShape::of(self.config()))
     }
 
     fn vocab(&self) -> usize {
@@ -113,9 +112,10 @@ impl Decoder for CpuTransformer {
             return Err(Error::ContextFull { needed, context: self.context() });
         }
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        scratch.resize(&self.weights.config, tokens.len());
+        scratch.resize(self.config(), tokens.len());
         self.embed(tokens, &mut scratch.x)?;
-        scratch.angles(&self.weights.config, cache.len());
+        let Weights { config, rope_frequencies, .. } = &*self.weights;
+        scratch.angles(rope_frequencies, config.rope_scale, cache.len());
         cache.reserve(tokens.len());
         for (layer_idx, block) in self.weights.blocks.iter().enumerate() {
             let layer = Layer { model: self, block, layer_idx, n_tokens: tokens.len() };

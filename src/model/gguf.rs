@@ -8,14 +8,17 @@ use std::fs::File;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{Device, Tensor};
 use memmap2::Mmap;
 #[cfg(unix)]
 use memmap2::UncheckedAdvice;
 
 use super::Error;
+
+/// The embedding table, in llama.cpp's names of tensors.
+const EMBEDDINGS: &str = "token_embd.weight";
 
 /// An open GGUF file.
 pub struct Gguf {
@@ -168,6 +171,50 @@ impl Gguf {
         let result = read(info.ggml_dtype, bytes);
         self.release(bytes);
         result
+    }
+
+    /// The embedding table `[V, E]`, as it is stored, and V.
+    ///
+    /// # Errors
+    /// As [`Gguf::tensor`], and if its rows are not `model_dim` wide.
+    pub fn embeddings(&self, model_dim: usize, device: &Device) -> Result<(QTensor, usize), Error> {
+        let table = self.tensor(EMBEDDINGS, device)?;
+        match *table.shape().dims() {
+            [vocab, width] if width == model_dim => Ok((table, vocab)),
+            ref dims => Err(Error::Shape {
+                tensor: EMBEDDINGS.to_owned(),
+                expected: vec![0, model_dim],
+                got: dims.to_vec(),
+            }),
+        }
+    }
+
+    /// The name of the product with the vocabulary: small models tie it to the embedding table and leave it out of the
+    /// file.
+    pub fn head_name(&self) -> &'static str {
+        if self.has_tensor("output.weight") { "output.weight" } else { EMBEDDINGS }
+    }
+
+    /// A vector `[len]` as `f32`.
+    ///
+    /// # Errors
+    /// As [`Gguf::tensor`], and if it is of another shape.
+    pub fn vector(&self, name: &str, len: usize, device: &Device) -> Result<Tensor, Error> {
+        self.expect_shape(name, &[len])?;
+        Ok(self.tensor(name, device)?.dequantize(device)?)
+    }
+
+    /// Holds the shape of a tensor against what the hyperparameters say.
+    ///
+    /// # Errors
+    /// If it is missing, or of another shape.
+    pub fn expect_shape(&self, name: &str, shape: &[usize]) -> Result<(), Error> {
+        let got = self.dims(name)?;
+        if got != shape {
+            let (expected, got) = (shape.to_vec(), got.to_vec());
+            return Err(Error::Shape { tensor: name.to_owned(), expected, got });
+        }
+        Ok(())
     }
 
     /// The format of a tensor, as the file says.

@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::config::Config;
 use super::{Cache, Error};
 
 /// Positions by which the memory of a cache grows.
@@ -29,6 +30,19 @@ pub struct CacheShape {
     pub n_kv_heads: usize,
     /// Width of one head, D.
     pub head_dim: usize,
+}
+
+impl CacheShape {
+    /// The shape for a model.
+    pub fn of(config: &Config) -> Self {
+        let Config { n_layers, n_kv_heads, head_dim, .. } = *config;
+        Self { n_layers, n_kv_heads, head_dim }
+    }
+
+    /// Memory that keys and values of so many positions take, as `f32`.
+    pub fn bytes(self, positions: usize) -> usize {
+        positions * self.n_layers * self.n_kv_heads * self.head_dim * 2 * size_of::<f32>()
+    }
 }
 
 #[derive(Debug)]
@@ -107,7 +121,6 @@ impl Cache for KvCache {
     }
 
     fn bytes(&self) -> usize {
-        let CacheShape { n_layers, n_kv_heads, head_dim } = self.shape;
-        self.capacity * n_layers * n_kv_heads * head_dim * 2 * size_of::<f32>()
+        self.shape.bytes(self.capacity)
     }
 }

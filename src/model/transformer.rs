@@ -176,8 +176,7 @@ impl Decoder for Transformer {
     type Cache = KvCache;
 
     fn new_cache(&self) -> KvCache {
-        let Config { n_layers, n_kv_heads, head_dim, .. } = self.weights.config;
-        KvCache::new(CacheShape { n_layers, n_kv_heads, head_dim }, &self.weights.device)
+        KvCache::new(CacheShape::of(self.config()), self.device())
     }
 
     fn vocab(&self) -> usize {
@@ -279,30 +278,16 @@ impl Layer<'_> {
 impl Weights {
     fn load(reader: &BlockReader<'_>) -> Result<Self, Error> {
         let BlockReader { gguf, config, device, .. } = *reader;
-        let ends = || {
-            Ok::<_, Error>((Arc::new(gguf.tensor("token_embd.weight", device)?), reader.head()?))
-        };
+        let ends = || Ok::<_, Error>((gguf.embeddings(config.model_dim, device)?, reader.head()?));
         let layers = (0..config.n_layers).into_par_iter();
         let (ends, blocks) =
             rayon::join(ends, || layers.map(|i| reader.block(i)).collect::<Result<_, _>>());
-        let ((embeddings, head), blocks) = (ends?, blocks?);
-        let vocab = expect_rows(&embeddings, config.model_dim)?;
+        let (((embeddings, vocab), head), blocks) = (ends?, blocks?);
+        let embeddings = Arc::new(embeddings);
         let norm = reader.vector("output_norm.weight", config.model_dim)?;
         let rotary = Rotary::new(config, device)?;
         let (device, config) = (device.clone(), config.clone());
         Ok(Self { device, embeddings, blocks, norm, head, vocab, rotary, config })
-    }
-}
-
-/// The number of rows V of an embedding table `[V, E]`.
-fn expect_rows(table: &QTensor, model_dim: usize) -> Result<usize, Error> {
-    match *table.shape().dims() {
-        [vocab, width] if width == model_dim => Ok(vocab),
-        ref dims => Err(Error::Shape {
-            tensor: "token_embd.weight".to_owned(),
-            expected: vec![0, model_dim],
-            got: dims.to_vec(),
-        }),
     }
 }
 
@@ -317,9 +302,7 @@ struct BlockReader<'a> {
 impl BlockReader<'_> {
     /// The product with the vocabulary, `E → V`.
     fn head(&self) -> Result<Linear, Error> {
-        // Small models tie the head to the embedding table and leave it out of the file.
-        let tied = !self.gguf.has_tensor("output.weight");
-        let name = if tied { "token_embd.weight" } else { "output.weight" };
+        let name = self.gguf.head_name();
         let model_dim = self.config.model_dim;
         if let Format::Dense(precision) = self.format {
             return self.dense(name, None, precision);
@@ -361,7 +344,7 @@ impl BlockReader<'_> {
 
     fn layer(&self, name: &str, shape: [usize; 2], bias: Option<Tensor>) -> Result<Linear, Error> {
         let tensor = format!("{name}.weight");
-        self.check(&tensor, shape)?;
+        self.gguf.expect_shape(&tensor, &shape)?;
         if let Format::Dense(precision) = self.format {
             return self.dense(&tensor, bias, precision);
         }
@@ -382,24 +365,9 @@ impl BlockReader<'_> {
         Linear::frozen(&weights, bias, precision)
     }
 
-    /// Holds the shape of a matrix against the hyperparameters.
-    fn check(&self, tensor: &str, shape: [usize; 2]) -> Result<(), Error> {
-        let got = self.gguf.dims(tensor)?;
-        if got != shape {
-            let (expected, got) = (shape.to_vec(), got.to_vec());
-            return Err(Error::Shape { tensor: tensor.to_owned(), expected, got });
-        }
-        Ok(())
-    }
-
     /// A dense vector `[len]`.
     fn vector(&self, name: &str, len: usize) -> Result<Tensor, Error> {
-        let vector = self.gguf.tensor(name, self.device)?;
-        if vector.shape().dims() != [len] {
-            let got = vector.shape().dims().to_vec();
-            return Err(Error::Shape { tensor: name.to_owned(), expected: vec![len], got });
-        }
-        Ok(vector.dequantize(self.device)?)
+        self.gguf.vector(name, len, self.device)
     }
 }
 
@@ -415,10 +383,7 @@ impl Block {
 
 impl Rotary {
     fn new(config: &Config, device: &Device) -> Result<Self, Error> {
-        let dim = config.head_dim;
-        let frequency = |i: usize| config.rope_base.powf(-(i as f32) / dim as f32);
-        let frequencies: Vec<f32> = (0..dim).step_by(2).map(frequency).collect();
-        let frequencies = Tensor::new(frequencies, device)?.reshape((1, dim / 2))?;
+        let frequencies = Tensor::new(config.rope_frequencies(), device)?.unsqueeze(0)?;
         let positions = Tensor::arange(0, config.context as u32, device)?
             .to_dtype(DType::F32)?
             .affine(1.0 / f64::from(config.rope_scale), 0.0)?

@@ -108,7 +108,6 @@ impl Cache for CpuKvCache {
     }
 
     fn bytes(&self) -> usize {
-        let CacheShape { n_layers, n_kv_heads, head_dim } = self.shape;
-        self.capacity * n_layers * n_kv_heads * head_dim * 2 * size_of::<f32>()
+        self.shape.bytes(self.capacity)
     }
 }

@@ -68,15 +68,14 @@ impl Scratch {
         }
     }
 
-    /// The angles of tokens that begin at `pos`.
-    pub(super) fn angles(&mut self, config: &Config, pos: usize) {
-        let half = config.head_dim / 2;
-        let rows = self.cos.chunks_exact_mut(half).zip(self.sin.chunks_exact_mut(half));
+    /// The angles of tokens of which the first stands at `pos`; `frequencies` is `[D/2]`.
+    pub(super) fn angles(&mut self, frequencies: &[f32], rope_scale: f32, pos: usize) {
+        let width = frequencies.len();
+        let rows = self.cos.chunks_exact_mut(width).zip(self.sin.chunks_exact_mut(width));
         for (pos, (cos, sin)) in (pos..).zip(rows) {
-            let pos = pos as f32 / config.rope_scale;
-            for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
-                let exponent = -((2 * i) as f32) / config.head_dim as f32;
-                (*sin, *cos) = (pos * config.rope_base.powf(exponent)).sin_cos();
+            let pos = pos as f32 / rope_scale;
+            for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(frequencies) {
+                (*sin, *cos) = (pos * frequency).sin_cos();
             }
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Weights {
     pub(super) norm: Vec<f32>,
     /// `E → V`.
     pub(super) head: PackedMatrix,
+    /// `[D/2]`.
+    pub(super) rope_frequencies: Vec<f32>,
 }
 
 /// One block of the transformer.
@@ -60,13 +62,8 @@ pub(super) fn supported(gguf: &Gguf, config: &Config) -> bool {
     let parts = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
     let block = |i: usize| parts.iter().all(|part| matrix(&format!("blk.{i}.{part}.weight")));
     config.head_dim.is_multiple_of(VALUE_GROUP)
-        && matrix(head_name(gguf))
+        && matrix(gguf.head_name())
         && (0..config.n_layers).all(block)
-}
-
-/// Small models tie the head to the embedding table and leave it out of the file.
-fn head_name(gguf: &Gguf) -> &'static str {
-    if gguf.has_tensor("output.weight") { "output.weight" } else { "token_embd.weight" }
 }
 
 fn format(dtype: GgmlDType) -> Option<BlockFormat> {
@@ -86,21 +83,15 @@ impl Weights {
     /// If a tensor is missing, cut off, or of another shape than the hyperparameters say.
     pub(super) fn load(gguf: &Gguf, config: Config) -> Result<Self, Error> {
         let reader = Reader { gguf, config: &config };
-        let embeddings = gguf.tensor("token_embd.weight", &Device::Cpu)?;
-        let vocab = match *embeddings.shape().dims() {
-            [vocab, width] if width == config.model_dim => vocab,
-            ref got => {
-                let (tensor, got) = ("token_embd.weight".to_owned(), got.to_vec());
-                return Err(Error::Shape { tensor, expected: vec![0, config.model_dim], got });
-            }
-        };
+        let (embeddings, vocab) = gguf.embeddings(config.model_dim, &Device::Cpu)?;
         let layers = (0..config.n_layers).into_par_iter();
         let (head, blocks) = rayon::join(
-            || reader.matrix(head_name(gguf), [vocab, config.model_dim]),
+            || reader.matrix(gguf.head_name(), [vocab, config.model_dim]),
             || layers.map(|i| reader.block(i)).collect::<Result<_, _>>(),
         );
         let norm = reader.vector("output_norm.weight", config.model_dim)?;
-        Ok(Self { embeddings, blocks: blocks?, norm, head: head?, config })
+        let rope_frequencies = config.rope_frequencies();
+        Ok(Self { embeddings, blocks: blocks?, norm, head: head?, rope_frequencies, config })
     }
 }
 
@@ -139,11 +130,7 @@ impl Reader<'_> {
 
     /// A matrix `[out, in]`.
     fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<PackedMatrix, Error> {
-        let got = self.gguf.dims(name)?;
-        if got != shape {
-            let (expected, got) = (shape.to_vec(), got.to_vec());
-            return Err(Error::Shape { tensor: name.to_owned(), expected, got });
-        }
+        self.gguf.expect_shape(name, &shape)?;
         let unsupported = |dtype| Error::Unsupported(format!("`{name}` as {dtype:?}"));
         self.gguf.read_blocks(name, |dtype, blocks| {
             let format = format(dtype).ok_or_else(|| unsupported(dtype))?;
@@ -154,11 +141,6 @@ impl Reader<'_> {
 
     /// A dense vector `[len]`.
     fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, Error> {
-        let vector = self.gguf.tensor(name, &Device::Cpu)?;
-        if vector.shape().dims() != [len] {
-            let got = vector.shape().dims().to_vec();
-            return Err(Error::Shape { tensor: name.to_owned(), expected: vec![len], got });
-        }
-        Ok(vector.dequantize(&Device::Cpu)?.to_vec1()?)
+        Ok(self.gguf.vector(name, len, &Device::Cpu)?.to_vec1()?)
     }
 }
