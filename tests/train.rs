@@ -1,5 +1,6 @@
 //! Training: from files to samples and from samples to tokens.
 
+mod command;
 mod dataset;
 mod examples;
 mod reference;

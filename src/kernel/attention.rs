@@ -360,4 +360,28 @@ mod tests {
             assert_eq!(alone, among_others);
         }
     }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn every_instruction_set_gives_the_same_bits() {
+        let (head_dim, n_visible) = (64, 77);
+        let queries = numbers(7 * head_dim, 1);
+        let groups = in_groups(&numbers(n_visible * head_dim, 3), head_dim);
+        let blocks = in_blocks(&numbers(n_visible * head_dim, 2), head_dim);
+        let head = CachedHead { keys: &blocks, values: &groups, head_dim };
+        let mut expected = vec![0.0; queries.len()];
+        attend(&queries, head, n_visible, &mut Vec::new(), &mut expected);
+        let run = |with: &dyn Fn(Attend<'_>)| {
+            let padded = n_visible.next_multiple_of(KEY_BLOCK);
+            let mut scores = vec![0.0; 7 * padded];
+            let mut out = vec![0.0; queries.len()];
+            let head = CachedHead { keys: &blocks[..padded * head_dim], ..head };
+            with(Attend { queries: &queries, head, n_visible, scores: &mut scores, out: &mut out });
+            assert_eq!(out, expected);
+        };
+        run(&|attend| Simd::vectorize(pulp::Scalar, attend));
+        if let Some(v3) = pulp::x86::V3::try_new() {
+            run(&|attend| Simd::vectorize(v3, attend));
+        }
+    }
 }

@@ -1,0 +1,61 @@
+//! `cosec-ls train` as a user runs it, on a tiny model.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use cosec_ls::train::log::{Event, Log};
+use sha2::{Digest, Sha256};
+
+use super::{line, write};
+use crate::support::tiny_gguf::TinyGguf;
+
+fn train(directory: &Path, more: &[&str]) -> Output {
+    let at = |name: &str| directory.join(name).display().to_string();
+    Command::new(env!("CARGO_BIN_EXE_cosec-ls"))
+        .args(["train", "--model", "tiny", "--steps", "3", "--offline"])
+        .args(["--models", &at("models.toml"), "--data", &at("data"), "--out", &at("out")])
+        .args(more)
+        .env("XDG_CACHE_HOME", directory.join("cache"))
+        .output()
+        .unwrap()
+}
+
+fn write_model(directory: &Path) {
+    let path = TinyGguf::default().write(directory, "tiny.gguf");
+    let sha256 = format!("{:x}", Sha256::digest(fs::read(&path).unwrap()));
+    let size = fs::metadata(&path).unwrap().len();
+    let entry = format!(
+        "[models.tiny]\nfamily = \"qwen2\"\ncontext = 512\nstop_tokens = [\"<|end|>\"]\nsize_bytes = {size}\n\
+         sha256 = \"{sha256}\"\nlicence = \"MIT\"\nsources = [{{ path = \"tiny.gguf\" }}]\n"
+    );
+    fs::write(directory.join("models.toml"), entry).unwrap();
+}
+
+#[test]
+fn a_run_that_is_continued_keeps_its_log_and_its_curve() {
+    let directory = tempfile::tempdir().unwrap();
+    let lines = ["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n", "f(⟦None⟧)\n"].map(|text| line(text).to_string());
+    write(directory.path(), "data/train/cwe-089.jsonl", &lines);
+    write(directory.path(), "data/val/cwe-089.jsonl", &lines[..1]);
+    write_model(directory.path());
+    let first = train(directory.path(), &[]);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let steps = || {
+        let log = Log::open(&directory.path().join("out"), usize::MAX).unwrap();
+        let step = |event: &Event| match event {
+            Event::Step(report) => Some(report.step),
+            Event::Validation(_) => None,
+        };
+        log.events().iter().filter_map(step).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(), [1, 2, 3]);
+    let again = train(directory.path(), &["--resume"]);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success() && said.contains("continuing after step 3"), "{said}");
+    assert_eq!(steps(), [1, 2, 3]);
+    let refused = train(directory.path(), &[]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("continue it with --resume"), "{said}");
+    assert_eq!(steps(), [1, 2, 3]);
+}
