@@ -2,8 +2,9 @@
 //!
 //! Sees token ids and rows of logits, never text, a thread or a device, so all of it is tested with toy models whose
 //! output law is known in closed form. [`co_decode`] is the paper's algorithm, [`speculate`] the same for several tokens
-//! per forward of the base, [`generate`] the loop around both.
+//! per forward of the base, [`generate`] the loop around both, [`batch`] one step of several sequences.
 
+pub mod batch;
 pub mod co_decode;
 pub mod speculate;
 

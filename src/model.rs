@@ -94,6 +94,25 @@ pub trait Cache: Send {
 
     /// Memory held, in bytes.
     fn bytes(&self) -> usize;
+
+    /// A copy with memory of its own, to go on differently after the same beginning.
+    ///
+    /// # Errors
+    /// If the device has no memory.
+    fn try_clone(&self) -> Result<Self, Error>
+    where
+        Self: Sized;
+}
+
+/// One sequence's part of a forward over several: what is fed to which cache, and which of its rows are wanted.
+#[derive(Debug)]
+pub struct Feed<'a, C> {
+    /// At least one.
+    pub tokens: &'a [u32],
+    /// What the model remembers of this sequence.
+    pub cache: &'a mut C,
+    /// Counted from the end of `tokens`.
+    pub rows: LogitRows,
 }
 
 /// A causal language model. Implemented by [`Transformer`] and, in tests, by tables of distributions.
@@ -121,6 +140,15 @@ pub trait Decoder: Send + Sync {
         cache: &mut Self::Cache,
         rows: LogitRows,
     ) -> Result<Logits, Error>;
+
+    /// Feeds several sequences, and returns the logits of each; what [`Decoder::forward`] gives for one after another,
+    /// and that is what happens unless a model can do better.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward`]; each cache is then as before the call, or holds all that was fed to it.
+    fn forward_batch(&self, feeds: &mut [Feed<'_, Self::Cache>]) -> Result<Vec<Logits>, Error> {
+        feeds.iter_mut().map(|feed| self.forward(feed.tokens, feed.cache, feed.rows)).collect()
+    }
 }
 
 /// What can go wrong between a file and a row of logits.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 use cosec_ls::kernel::threads::Threads;
-use cosec_ls::model::cpu::CpuTransformer;
+use cosec_ls::model::cpu::{CpuKvCache, CpuTransformer};
 use cosec_ls::model::gguf::Gguf;
 use cosec_ls::model::linear::Precision;
 use cosec_ls::model::lora::{Adapter, LoraSettings, Projection};
-use cosec_ls::model::{Decoder, LogitRows, Transformer};
+use cosec_ls::model::{Cache, Decoder, Feed, LogitRows, Transformer};
 
 use crate::support::decoders::{append_and_truncate, refuse_a_full_context};
 use crate::support::real_models;
@@ -115,6 +115,36 @@ fn a_row_has_the_same_bits_however_many_rows_and_threads_there_are() {
                 assert!(together == one_by_one, "{dtype:?}, {batch} rows, {n_threads} threads");
             }
         }
+    }
+}
+
+#[test]
+fn sequences_of_a_batch_get_the_rows_that_each_gets_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut random = Random(8);
+    let mut tokens = |n| (0..n).map(|_| random.below(256) as u32).collect::<Vec<u32>>();
+    let prompts = [5, 40, 17, 1].map(&mut tokens);
+    let more = [1, 3, 1, 2].map(&mut tokens);
+    let wanted = [LogitRows::Last(1), LogitRows::Last(2), LogitRows::None, LogitRows::Last(2)];
+    let model = load(&tiny(directory.path(), "qwen2", GgmlDType::Q4K), 2);
+    let fed = |prompt: &Vec<u32>| {
+        let mut cache = model.new_cache();
+        model.forward(prompt, &mut cache, LogitRows::None).unwrap();
+        cache
+    };
+    let mut caches = prompts.each_ref().map(fed);
+    let clones = caches.each_ref().map(|cache| cache.try_clone().unwrap());
+    let feeds = caches.iter_mut().zip(&more).zip(wanted);
+    let mut feeds: Vec<_> =
+        feeds.map(|((cache, tokens), rows)| Feed { tokens, cache, rows }).collect();
+    let together = model.forward_batch(&mut feeds).unwrap();
+    for (i, mut alone) in clones.into_iter().enumerate() {
+        let expected = model.forward(&more[i], &mut alone, wanted[i]).unwrap();
+        assert!(together[i] == expected, "sequence {i}");
+        assert_eq!((caches[i].len(), together[i].rows()), (alone.len(), wanted[i].count()));
+        // What was written to the caches is the same as well.
+        let next = |cache: &mut CpuKvCache| model.forward(&[7], cache, LogitRows::Last(1)).unwrap();
+        assert!(next(&mut caches[i]) == next(&mut alone), "sequence {i}, one token later");
     }
 }
 

@@ -5,13 +5,16 @@ use std::sync::{Arc, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use cosec_ls::config::{Decoding, DraftTokens, Mode, Sampling, Settings};
+use cosec_ls::decode::rng::Draws;
 use cosec_ls::engine::local::{LocalEngine, Reuse};
+use cosec_ls::engine::pair::{self, Choice};
 use cosec_ls::engine::{
     Backend, Chunk, Decode, DocumentId, Finish, PromptBudget, Request, RequestStats, TokenTrace,
 };
+use cosec_ls::eval::sample::{Draw, Order, PromptKind, Sampled, Sampler, law};
 use cosec_ls::prompt::stop::StopRules;
 use cosec_ls::prompt::{Layout, Prompt};
-use cosec_ls::registry::{Offline, Registry, RegistryOptions};
+use cosec_ls::registry::{Offline, Registry, RegistryOptions, Silent};
 
 use crate::support::real_models;
 
@@ -166,5 +169,41 @@ fn drafts_change_no_token_of_the_real_pair() {
             let ids = |tokens: &[TokenTrace]| tokens.iter().map(|t| t.token).collect::<Vec<_>>();
             assert_eq!(ids(&tokens(draft_tokens)), ids(&plain), "{draft_tokens:?}");
         }
+    }
+}
+
+#[test]
+fn samples_of_a_batch_are_those_that_are_drawn_alone() {
+    if real_models::find(real_models::BASE).is_none()
+        || real_models::find(real_models::SECURITY).is_none()
+    {
+        return;
+    }
+    let _turn = real_models::turn();
+    let options = RegistryOptions { offline: Offline::Yes, ..RegistryOptions::default() };
+    let registry = Registry::open(options).unwrap();
+    let choice = Choice { threads: 0, profile: "default", adapter: None };
+    let pair = pair::load(&registry, choice, &Silent).unwrap();
+    let mut sampler = Sampler::new(&pair);
+    let text = "def mean(numbers):\n    \"\"\"The mean of a list.\"\"\"\n    ret";
+    let prompts = [PromptKind::Ltr, PromptKind::Fim].map(|kind| sampler.frame(text, kind).unwrap());
+    let order = |i: usize| {
+        let mode = [Mode::Off, Mode::Cosec][i % 2];
+        let law = law(pair.profile.decoding, mode, 0.8, 0.6);
+        let draws = Draws { seed: 3, sample: i as u32 / 4 };
+        // Some end earlier than others, which makes room for the next.
+        let draw = Draw { law, draws, max_tokens: 6 + 3 * (i % 3) };
+        Order { key: i, prompt: &prompts[i / 2 % 2], draw, is_complete: &|_| false }
+    };
+    let mut together = vec![String::new(); 10];
+    let mut keep = |key: usize, sampled: Sampled| {
+        together[key] = sampled.text;
+        Ok::<(), cosec_ls::eval::Error>(())
+    };
+    sampler.sample_batch(&mut (0..10).map(order), 4, &mut keep).unwrap();
+    for (i, text) in together.iter().enumerate() {
+        let Order { prompt, draw, is_complete, .. } = order(i);
+        let alone = sampler.sample(prompt, draw, is_complete).unwrap();
+        assert_eq!(*text, alone.text, "sample {i}");
     }
 }

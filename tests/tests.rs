@@ -5,6 +5,7 @@
 mod adapted_pair;
 mod adapters;
 mod bad_models;
+mod batch;
 mod co_decoding;
 mod complete;
 mod cpu_transformer;

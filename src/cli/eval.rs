@@ -66,6 +66,9 @@ pub struct SamplingArgs {
     /// Most tokens of a completion
     #[arg(long, default_value_t = 256)]
     max_tokens: usize,
+    /// Samples that are drawn together, as rows of one forward; it changes the time they take, not the samples
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
     /// Equal seeds give equal completions
     #[arg(long, default_value_t = 1)]
     seed: u64,

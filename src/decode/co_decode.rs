@@ -11,7 +11,7 @@
 //! `CustomizedGeneration.py`) differ, we follow the paper; [`Ratio::RawBase`] is the code's rule.
 
 use crate::config::{Decoding, Mode, Ratio};
-use crate::model::{Cache, Decoder, LogitRows};
+use crate::model::{Cache, Decoder, LogitRows, Logits};
 
 use super::rng::Draws;
 use super::sampler::Distribution;
@@ -73,6 +73,22 @@ impl Step {
     }
 }
 
+/// The rows that a token is chosen from, `[V]` each; empty for a role that is not asked.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    base: Vec<f32>,
+    security: Vec<f32>,
+}
+
+impl Rows {
+    pub(super) fn of(&mut self, role: Role) -> &mut Vec<f32> {
+        match role {
+            Role::Base => &mut self.base,
+            Role::Security => &mut self.security,
+        }
+    }
+}
+
 /// The paper's step on two distributions. `uniform(role)` is the keyed draw of that role at this position.
 pub fn co_decode_step(
     p: &Distribution<'_>,
@@ -101,11 +117,11 @@ pub fn co_decode_step(
 }
 
 impl<D: Decoder> CoDecoder<'_, D> {
-    /// The roles that this law asks.
+    /// The roles that this law asks, in the order in which they are asked.
     pub fn roles(&self) -> &'static [Role] {
         match self.law.mode {
             Mode::Off => &[Role::Base],
-            Mode::Cosec => &[Role::Base, Role::Security],
+            Mode::Cosec => &[Role::Security, Role::Base],
             Mode::Security => &[Role::Security],
         }
     }
@@ -157,30 +173,28 @@ impl<D: Decoder> CoDecoder<'_, D> {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<Step>, Error> {
         let position = sequence.len();
+        let mut rows = Rows::default();
+        for (i, &role) in self.roles().iter().enumerate() {
+            if i > 0 && cancelled() {
+                return Ok(None);
+            }
+            *rows.of(role) = self.row(sequence, role, allowed)?;
+        }
+        Ok(Some(self.decide(position, &rows)?))
+    }
+
+    /// The token at `position`, from the rows of the roles that this law asks.
+    pub(super) fn decide(&self, position: usize, rows: &Rows) -> Result<Step, Error> {
         let uniform = |role| self.draws.uniform(position, role);
-        let mut row = |role| self.row(sequence, role, allowed);
-        let step = match self.law.mode {
-            Mode::Off => {
-                let logits = row(Role::Base)?;
-                alone(Role::Base, &self.base_distribution(&logits)?, uniform)
-            }
-            Mode::Security => {
-                let logits = row(Role::Security)?;
-                let q = Distribution::warped(&logits, &self.law.security)?;
-                alone(Role::Security, &q, uniform)
-            }
+        let q = || Distribution::warped(&rows.security, &self.law.security);
+        Ok(match self.law.mode {
+            Mode::Off => alone(Role::Base, &self.base_distribution(&rows.base)?, uniform),
+            Mode::Security => alone(Role::Security, &q()?, uniform),
             Mode::Cosec => {
-                let security = row(Role::Security)?;
-                if cancelled() {
-                    return Ok(None);
-                }
-                let base = row(Role::Base)?;
-                let p = self.base_distribution(&base)?;
-                let q = Distribution::warped(&security, &self.law.security)?;
-                co_decode_step(&p, &q, self.law.alpha, uniform)
+                let p = self.base_distribution(&rows.base)?;
+                co_decode_step(&p, &q()?, self.law.alpha, uniform)
             }
-        };
-        Ok(Some(step))
+        })
     }
 
     /// Feeds what `role` has pending and returns the logits of the next token, `[V]`.
@@ -191,12 +205,18 @@ impl<D: Decoder> CoDecoder<'_, D> {
         allowed: Option<&[u32]>,
     ) -> Result<Vec<f32>, Error> {
         let (pending, cache) = sequence.feed(role);
-        let mut logits = self.model(role).forward(pending, cache, LogitRows::Last(1))?.data;
-        logits.truncate(self.vocab());
+        let logits = self.model(role).forward(pending, cache, LogitRows::Last(1))?;
+        Ok(self.comparable(logits, allowed))
+    }
+
+    /// The row of a role as it is compared: of the width that both models know, and of `allowed` tokens only.
+    pub(super) fn comparable(&self, logits: Logits, allowed: Option<&[u32]>) -> Vec<f32> {
+        let mut row = logits.data;
+        row.truncate(self.vocab());
         if let Some(allowed) = allowed {
-            restrict(&mut logits, allowed);
+            restrict(&mut row, allowed);
         }
-        Ok(logits)
+        row
     }
 
     /// Width of the rows that are compared: one of the two may be padded to a wider one, and ids that the other does not

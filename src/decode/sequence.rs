@@ -4,7 +4,7 @@
 //! values of a *prefix* of `tokens`, and at least one token less than all of it. So prefill, catching up and reuse across
 //! keystrokes are one call, `forward(tokens[cache.len()..])`, and there is always a fresh row of logits.
 
-use crate::model::Cache;
+use crate::model::{Cache, Error};
 
 use super::Role;
 
@@ -21,6 +21,18 @@ impl<C: Cache> Sequence<C> {
     pub fn new(base: C, security: C) -> Self {
         debug_assert!(base.is_empty() && security.is_empty());
         Self { tokens: Vec::new(), base, security }
+    }
+
+    /// A sequence of its own that begins with all of this one.
+    ///
+    /// # Errors
+    /// If a device has no memory.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        Ok(Self {
+            tokens: self.tokens.clone(),
+            base: self.base.try_clone()?,
+            security: self.security.try_clone()?,
+        })
     }
 
     /// Everything decided so far.

@@ -18,6 +18,14 @@ pub fn end_of_function(text: &str, language: Language) -> Option<usize> {
     }
 }
 
+/// Whether a text reaches beyond the end of its function, for whoever decodes on until it does.
+pub fn is_complete(language: Language) -> &'static dyn Fn(&str) -> bool {
+    match language {
+        Language::Python => &|text| end_of_function(text, Language::Python).is_some(),
+        Language::C => &|text| end_of_function(text, Language::C).is_some(),
+    }
+}
+
 /// The completed function alone. A completion that does not reach its end loses its last comment, which may be cut
 /// short, with what follows; in C the function is closed then.
 pub fn cut(text: &str, language: Language) -> String {

@@ -1,9 +1,9 @@
 //! Completions for evaluation: many of one prompt, which is evaluated once for all of them.
 //!
 //! It decodes with what the engine's thread decodes with (`decode`, `prompt`, a loaded pair), without its queue, its stop
-//! rules and its windows: the paper's completions go on to the end of the function, and see the whole file. The samples
-//! of one prompt share its keys and values in both caches, as in Algorithm 1, but they are decoded one after another: a
-//! forward has the rows of one sample only.
+//! rules and its windows: the paper's completions go on to the end of the function, and see the whole file. As in
+//! Algorithm 1, m samples are rows of one forward, and those of one prompt begin with a copy of its keys and values. As
+//! no row depends on another, a sample is the same in whatever company it is drawn.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Decoding, DraftTokens, Mode};
+use crate::decode::batch::{Member, step_batch};
 use crate::decode::draft_length::DraftLength;
-use crate::decode::generate::{End, Guide, Limits, generate};
+use crate::decode::generate::{End, Guide, Limits, PREFILL_CHUNK, generate};
 use crate::decode::rng::Draws;
 use crate::decode::{CoDecoder, Sequence, Step};
 use crate::engine::decoding::new_sequence;
@@ -71,6 +72,37 @@ pub struct Draw {
     pub max_tokens: usize,
 }
 
+/// Whether a text needs nothing more.
+pub type IsComplete<'a> = &'a dyn Fn(&str) -> bool;
+
+/// A sample to draw.
+pub struct Order<'a, K> {
+    /// What its caller knows it by.
+    pub key: K,
+    /// The text to continue.
+    pub prompt: &'a Framed,
+    /// What it is drawn with.
+    pub draw: Draw,
+    /// Asked about the text after every token.
+    pub is_complete: IsComplete<'a>,
+}
+
+/// A sample that is being drawn.
+struct Running<'a, K> {
+    key: K,
+    draw: Draw,
+    sequence: Sequence<LanguageModelCache>,
+    guide: SampleGuide<'a>,
+    started: Instant,
+}
+
+impl<K> Running<'_, K> {
+    fn member(&mut self) -> Member<'_, LanguageModelCache> {
+        let Self { sequence, guide, draw, .. } = self;
+        Member { sequence, law: draw.law, draws: draw.draws, allowed: guide.allowed() }
+    }
+}
+
 /// A loaded pair and what it remembers of the last prompt.
 #[derive(Debug)]
 pub struct Sampler<'a> {
@@ -120,16 +152,11 @@ impl<'a> Sampler<'a> {
         &mut self,
         prompt: &Framed,
         draw: Draw,
-        is_complete: &dyn Fn(&str) -> bool,
+        is_complete: IsComplete<'_>,
     ) -> Result<Sampled, Error> {
         let started = Instant::now();
         self.sequence.retarget(prompt.tokens.clone());
-        let decoder: CoDecoder<'_, LanguageModel> = CoDecoder {
-            base: &self.pair.base,
-            security: &self.pair.security,
-            law: draw.law,
-            draws: draw.draws,
-        };
+        let decoder = decoder(self.pair, draw);
         let limits = Limits { max_tokens: draw.max_tokens, time_budget: Duration::MAX };
         let mut guide = SampleGuide::new(self.pair, prompt.healing.clone(), is_complete);
         let end =
@@ -142,6 +169,84 @@ impl<'a> Sampler<'a> {
         sampled.cost.seconds = started.elapsed().as_secs_f64();
         Ok(sampled)
     }
+
+    /// Draws what `orders` asks for, up to `width` samples at a time, and hands each to `done` when it is there. Whoever
+    /// ends makes room for the next order.
+    ///
+    /// # Errors
+    /// If a model or `done` fails.
+    pub fn sample_batch<'o, K, E: From<Error>>(
+        &mut self,
+        orders: &mut dyn Iterator<Item = Order<'o, K>>,
+        width: usize,
+        done: &mut dyn FnMut(K, Sampled) -> Result<(), E>,
+    ) -> Result<(), E>
+    where
+        'a: 'o,
+    {
+        let mut running: Vec<Running<'o, K>> = Vec::with_capacity(width);
+        loop {
+            while running.len() < width.max(1)
+                && let Some(order) = orders.next()
+            {
+                running.push(self.begin(order)?);
+            }
+            if running.is_empty() {
+                return Ok(());
+            }
+            let ended = self.step(&mut running)?;
+            for running_idx in ended.into_iter().rev() {
+                let Running { key, guide, started, .. } = running.remove(running_idx);
+                let mut sampled = guide.sampled;
+                sampled.cost.seconds = started.elapsed().as_secs_f64();
+                done(key, sampled)?;
+            }
+        }
+    }
+
+    /// A sample that starts from the evaluated prompt, which is kept for the next one.
+    fn begin<'o, K>(&mut self, order: Order<'o, K>) -> Result<Running<'o, K>, Error>
+    where
+        'a: 'o,
+    {
+        let started = Instant::now();
+        let Order { key, prompt, draw, is_complete } = order;
+        self.sequence.retarget(prompt.tokens.clone());
+        let decoder = decoder(self.pair, draw);
+        for &role in decoder.roles() {
+            while self.sequence.pending(role).len() > 1 {
+                decoder.prefill(&mut self.sequence, role, PREFILL_CHUNK)?;
+            }
+        }
+        let guide = SampleGuide::new(self.pair, prompt.healing.clone(), is_complete);
+        Ok(Running { key, draw, sequence: self.sequence.try_clone()?, guide, started })
+    }
+
+    /// One token more for each; who ended, in order.
+    fn step<K>(&self, running: &mut [Running<'_, K>]) -> Result<Vec<usize>, Error> {
+        let mut members: Vec<_> = running.iter_mut().map(Running::member).collect();
+        let steps = step_batch([&self.pair.base, &self.pair.security], &mut members)?;
+        drop(members);
+        let mut ended = Vec::new();
+        for (i, (running, step)) in running.iter_mut().zip(&steps).enumerate() {
+            let Running { guide, draw, sequence, .. } = running;
+            let is_over = guide.observe(step).is_break();
+            let is_full = guide.sampled.cost.n_tokens >= draw.max_tokens
+                || sequence.len() >= decoder(self.pair, *draw).context();
+            if is_full && !is_over {
+                guide.sampled.cost.end = SampleEnd::TokenLimit;
+            }
+            if is_full || is_over {
+                ended.push(i);
+            }
+        }
+        Ok(ended)
+    }
+}
+
+fn decoder(pair: &Pair, draw: Draw) -> CoDecoder<'_, LanguageModel> {
+    let Draw { law, draws, .. } = draw;
+    CoDecoder { base: &pair.base, security: &pair.security, law, draws }
 }
 
 /// The seed of a prompt's samples: other for every prompt, the same for both modes, so that they are drawn alike where
@@ -167,12 +272,12 @@ struct SampleGuide<'a> {
     pair: &'a Pair,
     healing: Healing,
     stream: TextStream,
-    is_complete: &'a dyn Fn(&str) -> bool,
+    is_complete: IsComplete<'a>,
     sampled: Sampled,
 }
 
 impl<'a> SampleGuide<'a> {
-    fn new(pair: &'a Pair, healing: Healing, is_complete: &'a dyn Fn(&str) -> bool) -> Self {
+    fn new(pair: &'a Pair, healing: Healing, is_complete: IsComplete<'a>) -> Self {
         let cost = Cost {
             n_tokens: 0,
             n_proposed: 0,

@@ -17,13 +17,13 @@ use candle_core::{Device, Tensor};
 
 use self::adapter::{CpuAdapter, Update};
 pub use self::kv_cache::CpuKvCache;
-use self::scratch::{Processor, Scratch, multiply};
+use self::scratch::{Place, Processor, Scratch, multiply};
 use self::weights::{Block, Weights};
 use super::config::Config;
 use super::gguf::Gguf;
 use super::kv_cache::CacheShape;
 use super::lora::{Adapter, Projection};
-use super::{Cache, Decoder, Error, LogitRows, Logits};
+use super::{Cache, Decoder, Error, Feed, LogitRows, Logits};
 use crate::kernel::attention::attend;
 use crate::kernel::low_rank::add;
 use crate::kernel::norm::rms_norm;
@@ -107,29 +107,59 @@ impl Decoder for CpuTransformer {
         cache: &mut CpuKvCache,
         rows: LogitRows,
     ) -> Result<Logits, Error> {
-        let needed = cache.len() + tokens.len();
-        if needed > self.context() {
-            return Err(Error::ContextFull { needed, context: self.context() });
+        let mut logits = self.forward_batch(&mut [Feed { tokens, cache, rows }])?;
+        Ok(logits.pop().expect("one feed gives one part of the logits"))
+    }
+
+    fn forward_batch(&self, feeds: &mut [Feed<'_, CpuKvCache>]) -> Result<Vec<Logits>, Error> {
+        for Feed { tokens, cache, .. } in &*feeds {
+            let needed = cache.len() + tokens.len();
+            if needed > self.context() {
+                return Err(Error::ContextFull { needed, context: self.context() });
+            }
         }
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        scratch.resize(self.config(), tokens.len());
-        self.embed(tokens, &mut scratch.x)?;
-        let Weights { config, rope_frequencies, .. } = &*self.weights;
-        scratch.angles(rope_frequencies, config.rope_scale, cache.len());
-        cache.reserve(tokens.len());
+        self.begin(feeds, &mut scratch)?;
         for (layer_idx, block) in self.weights.blocks.iter().enumerate() {
-            let layer = Layer { model: self, block, layer_idx, n_tokens: tokens.len() };
-            layer.attend(cache, &mut scratch);
+            let n_tokens = scratch.places.len();
+            let layer = Layer { model: self, block, layer_idx, n_tokens };
+            layer.attend(feeds, &mut scratch);
             layer.feed_forward(&mut scratch);
         }
-        let n_rows = rows.count().min(tokens.len());
-        let data = self.logits(n_rows, &mut scratch);
-        cache.advance(tokens.len());
-        Ok(Logits { vocab: self.vocab(), data })
+        let logits = self.logits(feeds, &mut scratch);
+        for Feed { tokens, cache, .. } in feeds {
+            cache.advance(tokens.len());
+        }
+        Ok(logits)
     }
 }
 
 impl CpuTransformer {
+    /// Makes room for the tokens of all feeds, one after another, and looks up what they are and where they stand.
+    fn begin(
+        &self,
+        feeds: &mut [Feed<'_, CpuKvCache>],
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        scratch.places.clear();
+        for (feed_idx, Feed { tokens, cache, .. }) in feeds.iter().enumerate() {
+            let first = cache.len();
+            let places = (0..tokens.len()).map(|i| Place { feed_idx, pos: first + i });
+            scratch.places.extend(places);
+        }
+        let Weights { config, rope_frequencies, .. } = &*self.weights;
+        scratch.resize(config, scratch.places.len());
+        let mut x = &mut scratch.x[..];
+        for Feed { tokens, cache, .. } in feeds {
+            cache.reserve(tokens.len());
+            let (own, rest) = x.split_at_mut(tokens.len() * config.model_dim);
+            self.embed(tokens, own)?;
+            x = rest;
+        }
+        scratch.angles(rope_frequencies, config.rope_scale);
+        Ok(())
+    }
+
     /// The tokens' embeddings, `[T, E]`.
     fn embed(&self, tokens: &[u32], x: &mut [f32]) -> Result<(), Error> {
         let ids = Tensor::new(tokens, &Device::Cpu)?;
@@ -138,19 +168,40 @@ impl CpuTransformer {
         Ok(())
     }
 
-    /// The logits of the last `n_rows` tokens, `[n_rows, V]`.
-    fn logits(&self, n_rows: usize, scratch: &mut Scratch) -> Vec<f32> {
-        if n_rows == 0 {
-            return Vec::new();
-        }
+    /// The logits that each feed wants, `[rows, V]`.
+    fn logits(&self, feeds: &[Feed<'_, CpuKvCache>], scratch: &mut Scratch) -> Vec<Logits> {
         let Weights { config, norm, head, .. } = &*self.weights;
         let Scratch { x, normed, rounded, .. } = scratch;
-        let x = &x[x.len() - n_rows * config.model_dim..];
-        let normed = &mut normed[..x.len()];
-        self.norm(x, norm, normed);
+        let width = config.model_dim;
+        let (mut end, mut n_rows) = (0, 0);
+        for Feed { tokens, rows, .. } in feeds {
+            end += tokens.len();
+            let wanted = rows.count().min(tokens.len());
+            let (from, to) = ((end - wanted) * width..end * width, n_rows * width);
+            let to = to..to + from.len();
+            self.norm(&x[from], norm, &mut normed[to]);
+            n_rows += wanted;
+        }
         let mut logits = vec![0.0; n_rows * head.n_out()];
-        multiply(&self.processor, rounded, normed, [(head, &mut logits)]);
-        logits
+        if n_rows > 0 {
+            multiply(&self.processor, rounded, &normed[..n_rows * width], [(head, &mut logits)]);
+        }
+        self.split(feeds, logits)
+    }
+
+    /// Each feed's own rows.
+    fn split(&self, feeds: &[Feed<'_, CpuKvCache>], mut logits: Vec<f32>) -> Vec<Logits> {
+        let vocab = self.vocab();
+        let mut parts = Vec::with_capacity(feeds.len());
+        for Feed { tokens, rows, .. } in feeds.iter().rev() {
+            let wanted = rows.count().min(tokens.len());
+            // From the end: what is left of a single feed is the whole, which is not copied.
+            let rest = logits.len() - wanted * vocab;
+            let data = if rest == 0 { std::mem::take(&mut logits) } else { logits.split_off(rest) };
+            parts.push(Logits { vocab, data });
+        }
+        parts.reverse();
+        parts
     }
 
     fn norm(&self, x: &[f32], weight: &[f32], out: &mut [f32]) {
@@ -180,8 +231,8 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    fn attend(&self, cache: &mut CpuKvCache, scratch: &mut Scratch) {
-        let Self { model, block, layer_idx, .. } = *self;
+    fn attend(&self, feeds: &mut [Feed<'_, CpuKvCache>], scratch: &mut Scratch) {
+        let Self { model, block, .. } = *self;
         let Scratch { x, normed, query, key, value, rounded, .. } = scratch;
         model.norm(x, &block.attention_norm, normed);
         let products = [
@@ -191,14 +242,25 @@ impl Layer<'_> {
         ];
         multiply(&model.processor, rounded, normed, products);
         self.finish_projections(scratch);
-        cache.append(layer_idx, &scratch.key, &scratch.value);
-        self.mix(cache, scratch);
+        self.append(feeds, &scratch.key, &scratch.value);
+        self.mix(feeds, scratch);
         let Scratch { x, out, mixed, rounded, .. } = scratch;
         multiply(&model.processor, rounded, mixed, [(&block.output, &mut **out)]);
         if let Some(update) = self.update(Projection::Output) {
             self.each_row(mixed, out, |_, mixed, out| update.add(mixed, out));
         }
         model.add(x, out);
+    }
+
+    /// Gives each cache the keys and values of its own tokens, `[T, K·D]` each.
+    fn append(&self, feeds: &mut [Feed<'_, CpuKvCache>], key: &[f32], value: &[f32]) {
+        let Config { n_kv_heads, head_dim, .. } = self.model.weights.config;
+        let mut start = 0;
+        for Feed { tokens, cache, .. } in feeds {
+            let own = start..start + tokens.len() * n_kv_heads * head_dim;
+            cache.append(self.layer_idx, &key[own.clone()], &value[own.clone()]);
+            start = own.end;
+        }
     }
 
     /// Bias, adapter and rotation of query, key and value.
@@ -239,23 +301,20 @@ impl Layer<'_> {
         self.model.adapter.as_ref()?.get(self.layer_idx, projection)
     }
 
-    /// Attention of the new tokens over all that were appended.
-    fn mix(&self, cache: &CpuKvCache, scratch: &mut Scratch) {
+    /// Attention of the new tokens over all that were appended to their own caches.
+    fn mix(&self, feeds: &[Feed<'_, CpuKvCache>], scratch: &mut Scratch) {
         let Config { n_kv_heads, head_dim, .. } = self.model.weights.config;
         let group = self.model.weights.config.group();
-        let n_queries = queries_per_task(
-            group,
-            self.n_tokens * n_kv_heads,
-            self.model.processor.threads.count(),
-        );
+        let Scratch { query, mixed, places, .. } = scratch;
+        let n_threads = self.model.processor.threads.count();
+        let n_queries = queries_per_task(group, places.len() * n_kv_heads, n_threads);
         let tasks_per_token = n_kv_heads * group / n_queries;
-        let pos = cache.len();
-        let Scratch { query, mixed, .. } = scratch;
         self.model.processor.threads.for_each_chunk(mixed, n_queries * head_dim, |idx, mixed| {
             let query = &query[idx * n_queries * head_dim..][..mixed.len()];
             let (token, first) = (idx / tasks_per_token, idx % tasks_per_token * n_queries);
-            let head = cache.head(self.layer_idx, first / group);
-            scratch::with_scores(|scores| attend(query, head, pos + token + 1, scores, mixed));
+            let Place { feed_idx, pos } = places[token];
+            let head = feeds[feed_idx].cache.head(self.layer_idx, first / group);
+            scratch::with_scores(|scores| attend(query, head, pos + 1, scores, mixed));
         });
     }
 

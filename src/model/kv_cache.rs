@@ -123,4 +123,13 @@ impl Cache for KvCache {
     fn bytes(&self) -> usize {
         self.shape.bytes(self.capacity)
     }
+
+    fn try_clone(&self) -> Result<Self, Error> {
+        let copy = |layer: &LayerCache| {
+            Ok(LayerCache { keys: layer.keys.copy()?, values: layer.values.copy()? })
+        };
+        let layers = self.layers.iter().map(copy).collect::<Result<_, Error>>()?;
+        let Self { len, capacity, shape, .. } = *self;
+        Ok(Self { layers, len, capacity, shape, device: self.device.clone() })
+    }
 }

@@ -10,7 +10,7 @@ use super::gguf::Gguf;
 use super::kv_cache::KvCache;
 use super::lora::Adapter;
 use super::transformer::Transformer;
-use super::{Cache, Decoder, Error, LogitRows, Logits};
+use super::{Cache, Decoder, Error, Feed, LogitRows, Logits};
 use crate::kernel::threads::Threads;
 
 /// A model with, perhaps, an adapter. Clones share the weights.
@@ -105,9 +105,32 @@ impl Decoder for LanguageModel {
             (Self::Candle(model), LanguageModelCache::Candle(cache)) => {
                 model.forward(tokens, cache, rows)
             }
-            _ => Err(Error::Unsupported("a cache of another kind of model".to_owned())),
+            _ => Err(other_kind()),
         }
     }
+
+    fn forward_batch(
+        &self,
+        feeds: &mut [Feed<'_, LanguageModelCache>],
+    ) -> Result<Vec<Logits>, Error> {
+        let Self::Cpu(model) = self else {
+            return feeds
+                .iter_mut()
+                .map(|feed| self.forward(feed.tokens, feed.cache, feed.rows))
+                .collect();
+        };
+        let ours = feeds.iter_mut().map(|feed| match feed.cache {
+            LanguageModelCache::Cpu(cache) => {
+                Ok(Feed { tokens: feed.tokens, cache, rows: feed.rows })
+            }
+            LanguageModelCache::Candle(_) => Err(other_kind()),
+        });
+        model.forward_batch(&mut ours.collect::<Result<Vec<_>, _>>()?)
+    }
+}
+
+fn other_kind() -> Error {
+    Error::Unsupported("a cache of another kind of model".to_owned())
 }
 
 impl LanguageModelCache {
@@ -133,5 +156,12 @@ impl Cache for LanguageModelCache {
 
     fn bytes(&self) -> usize {
         self.inner().bytes()
+    }
+
+    fn try_clone(&self) -> Result<Self, Error> {
+        match self {
+            Self::Cpu(cache) => Ok(Self::Cpu(cache.try_clone()?)),
+            Self::Candle(cache) => Ok(Self::Candle(cache.try_clone()?)),
+        }
     }
 }

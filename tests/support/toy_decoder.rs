@@ -27,7 +27,7 @@ pub enum Law {
 }
 
 /// The tokens that were fed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ToyCache(pub Vec<u32>);
 
 impl Cache for ToyCache {
@@ -41,6 +41,10 @@ impl Cache for ToyCache {
 
     fn bytes(&self) -> usize {
         self.0.len() * 4
+    }
+
+    fn try_clone(&self) -> Result<Self, Error> {
+        Ok(self.clone())
     }
 }
 

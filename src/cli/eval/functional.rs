@@ -10,11 +10,11 @@ use serde_json::json;
 
 use crate::config::{Decoding, Settings};
 use crate::decode::rng::Draws;
-use crate::eval::completion::end_of_function;
+use crate::eval::completion::is_complete;
 use crate::eval::functional::{Problem, Tester, cut};
 use crate::eval::record::{FUNCTIONAL_FILE, FunctionalSample, Records};
 use crate::eval::report;
-use crate::eval::sample::{Draw, PromptKind, Sampler, seed_of};
+use crate::eval::sample::{Draw, Order, PromptKind, Sampled, Sampler, seed_of};
 use crate::eval::scenario::Language;
 use crate::prompt::fim::Framed;
 use crate::registry::Registry;
@@ -61,19 +61,21 @@ pub fn run(args: &FunctionalArgs, registry: &Registry, settings: Settings) -> Re
     let work = work(&records, &problems, &laws);
     let mut plan = Plan::make(sampling, &work, &laws, &mut sampler, &prompts[0])?;
     let done: HashSet<Key> = records.samples().iter().map(key).collect();
-    for turn in plan.turns(&work) {
-        let (problem, law) = (&problems[turn.prompt], laws[turn.mode]);
-        if done.contains(&(problem.task_id.clone(), law.mode.name(), turn.sample)) {
-            continue;
-        }
-        if plan.is_over() {
-            eprintln!("the time is over; the same command goes on");
-            break;
-        }
-        let posed = Posed { problem, framed: &prompts[turn.prompt], tester: &tester };
-        records.add(posed.draw(&mut sampler, law, sampling, turn)?)?;
+    let is_done = |turn: Turn| {
+        let task_id = problems[turn.prompt].task_id.clone();
+        done.contains(&(task_id, laws[turn.mode].mode.name(), turn.sample))
+    };
+    let mut orders = plan.turns_left(&work, is_done).map(|turn| Order {
+        key: turn,
+        prompt: &prompts[turn.prompt],
+        draw: draw(sampling, &problems[turn.prompt], laws[turn.mode], turn),
+        is_complete: is_complete(Language::Python),
+    });
+    sampler.sample_batch(&mut orders, sampling.batch, &mut |turn, sampled| {
+        records.add(tested(&tester, &problems[turn.prompt], laws[turn.mode], turn, &sampled)?)?;
         plan.advance();
-    }
+        anyhow::Ok(())
+    })?;
     let table = report::functional(records.samples(), &args.k);
     let path = sampling.out.join("functional.md");
     std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
@@ -98,34 +100,27 @@ fn work(records: &Records<FunctionalSample>, problems: &[Problem], laws: &[Decod
     Work::new(problems.len(), laws.len(), samples.map(|sample| sample.cost.n_tokens))
 }
 
-/// A problem, as the models see it, and who tests their answers.
-struct Posed<'a> {
-    problem: &'a Problem,
-    framed: &'a Framed,
-    tester: &'a Tester,
+fn draw(sampling: &SamplingArgs, problem: &Problem, law: Decoding, turn: Turn) -> Draw {
+    let seed = seed_of(sampling.seed, &problem.task_id, PromptKind::Ltr);
+    let draws = Draws { seed, sample: turn.sample };
+    Draw { law, draws, max_tokens: sampling.max_tokens }
 }
 
-impl Posed<'_> {
-    fn draw(
-        &self,
-        sampler: &mut Sampler<'_>,
-        law: Decoding,
-        sampling: &SamplingArgs,
-        turn: Turn,
-    ) -> Result<FunctionalSample> {
-        let seed = seed_of(sampling.seed, &self.problem.task_id, PromptKind::Ltr);
-        let draws = Draws { seed, sample: turn.sample };
-        let is_complete = |text: &str| end_of_function(text, Language::Python).is_some();
-        let draw = Draw { law, draws, max_tokens: sampling.max_tokens };
-        let sampled = sampler.sample(self.framed, draw, &is_complete)?;
-        let completion = cut(&sampled.text).to_owned();
-        Ok(FunctionalSample {
-            task_id: self.problem.task_id.clone(),
-            law,
-            sample: turn.sample,
-            passed: self.tester.passes(self.problem, &completion)?,
-            completion,
-            cost: sampled.cost,
-        })
-    }
+/// A sample, once the problem's tests were run on it.
+fn tested(
+    tester: &Tester,
+    problem: &Problem,
+    law: Decoding,
+    turn: Turn,
+    sampled: &Sampled,
+) -> Result<FunctionalSample> {
+    let completion = cut(&sampled.text).to_owned();
+    Ok(FunctionalSample {
+        task_id: problem.task_id.clone(),
+        law,
+        sample: turn.sample,
+        passed: tester.passes(problem, &completion)?,
+        completion,
+        cost: sampled.cost,
+    })
 }

@@ -8,7 +8,7 @@ use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
 use crate::config::Decoding;
 use crate::decode::rng::Draws;
-use crate::eval::sample::{Draw, Sampler};
+use crate::eval::sample::{Draw, Order, Sampled, Sampler};
 use crate::prompt::fim::Framed;
 
 use super::SamplingArgs;
@@ -81,7 +81,7 @@ impl Plan {
     ) -> Result<Self> {
         let mut per_token = 0.0;
         for &law in laws {
-            per_token += seconds_per_token(sampler, law, example)?;
+            per_token += seconds_per_token(sampler, law, example, args.batch)?;
         }
         let tokens = work.mean_tokens.unwrap_or(USUAL_TOKENS).clamp(1.0, args.max_tokens as f64);
         // One more sample of every prompt in every mode.
@@ -108,14 +108,22 @@ impl Plan {
         Ok(Self { n_samples, deadline, bar: Bar::new(n_left as u64) })
     }
 
-    /// All samples in the order in which they are drawn: the modes take turns.
-    pub fn turns(&self, work: &Work) -> impl Iterator<Item = Turn> + use<> {
-        turns(self.n_samples, work.n_prompts, work.n_modes)
-    }
-
-    /// Whether the time is over.
-    pub fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    /// The samples that are not `is_done`, in the order in which they are drawn: the modes take turns. Ends early when the
+    /// time is over.
+    pub fn turns_left<F: Fn(Turn) -> bool>(
+        &self,
+        work: &Work,
+        is_done: F,
+    ) -> impl Iterator<Item = Turn> + use<F> {
+        let deadline = self.deadline;
+        let left = turns(self.n_samples, work.n_prompts, work.n_modes);
+        left.filter(move |turn| !is_done(*turn)).take_while(move |_| {
+            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if is_over {
+                eprintln!("the time is over; the same command goes on");
+            }
+            !is_over
+        })
     }
 
     /// Shows that one more sample is there.
@@ -139,14 +147,30 @@ fn fitting(n_done: u32, more: f64, most: u32) -> u32 {
     n_done.saturating_add(more as u32).clamp(1, most)
 }
 
-/// The speed of a law behind a prompt that is evaluated already.
-fn seconds_per_token(sampler: &mut Sampler<'_>, law: Decoding, example: &Framed) -> Result<f64> {
-    let draws = Draws { seed: 0, sample: 0 };
-    let mut sample =
-        |max_tokens| sampler.sample(example, Draw { law, draws, max_tokens }, &|_| false);
-    sample(1)?;
-    let cost = sample(MEASURED_TOKENS)?.cost;
-    Ok(cost.seconds / cost.n_tokens.max(1) as f64)
+/// The speed of a law, in seconds of the whole machine per token, behind a prompt that is evaluated already.
+fn seconds_per_token(
+    sampler: &mut Sampler<'_>,
+    law: Decoding,
+    example: &Framed,
+    batch: usize,
+) -> Result<f64> {
+    let mut sample = |width: usize, max_tokens| {
+        let order = |sample| {
+            let draw = Draw { law, draws: Draws { seed: 0, sample }, max_tokens };
+            Order { key: (), prompt: example, draw, is_complete: &|_| false }
+        };
+        let mut orders = (0..width.max(1) as u32).map(order);
+        let started = Instant::now();
+        let mut n_tokens = 0;
+        let mut count = |(), sampled: Sampled| {
+            n_tokens += sampled.cost.n_tokens;
+            anyhow::Ok(())
+        };
+        sampler.sample_batch(&mut orders, width, &mut count)?;
+        anyhow::Ok(started.elapsed().as_secs_f64() / n_tokens.max(1) as f64)
+    };
+    sample(1, 1)?;
+    sample(batch, MEASURED_TOKENS)
 }
 
 /// A bar on a terminal, lines elsewhere.

@@ -10,12 +10,12 @@ use serde_json::json;
 
 use crate::config::{Decoding, Mode, Settings};
 use crate::decode::rng::Draws;
-use crate::eval::completion::{cut, end_of_function};
+use crate::eval::completion::{cut, is_complete};
 use crate::eval::judge::codeql::Codeql;
 use crate::eval::judge::{Judgement, RunningJudge};
 use crate::eval::record::{Records, SECURITY_FILE, SecuritySample};
 use crate::eval::report;
-use crate::eval::sample::{Draw, PromptKind, Sampler, seed_of};
+use crate::eval::sample::{Draw, Order, PromptKind, Sampled, Sampler, seed_of};
 use crate::eval::scenario::Scenario;
 use crate::prompt::fim::Framed;
 use crate::registry::Registry;
@@ -99,20 +99,18 @@ pub fn run(args: &SecurityArgs, registry: &Registry, settings: Settings) -> Resu
     let first = beginnings.first().context("no prompts to complete")?;
     let mut plan = Plan::make(sampling, &work, &laws, &mut sampler, &first.framed)?;
     let done: HashSet<Key> = records.samples().iter().map(key).collect();
-    for turn in plan.turns(&work) {
-        let (beginning, law) = (&beginnings[turn.prompt], laws[turn.mode]);
-        let Beginning { scenario, kind, .. } = beginning;
-        if done.contains(&(scenario.name.clone(), *kind, law.mode.name(), turn.sample)) {
-            continue;
-        }
-        if plan.is_over() {
-            eprintln!("the time is over; the same command goes on");
-            break;
-        }
-        let sample = draw(&mut sampler, &mut judging, beginning, law, (sampling, turn))?;
-        records.add(sample)?;
+    let is_done = |turn: Turn| {
+        let Beginning { scenario, kind, .. } = &beginnings[turn.prompt];
+        done.contains(&(scenario.name.clone(), *kind, laws[turn.mode].mode.name(), turn.sample))
+    };
+    let mut orders = plan
+        .turns_left(&work, is_done)
+        .map(|turn| order(&beginnings[turn.prompt], laws[turn.mode], (sampling, turn)));
+    sampler.sample_batch(&mut orders, sampling.batch, &mut |turn, sampled| {
+        records.add(judging.sample(&beginnings[turn.prompt], laws[turn.mode], turn, sampled)?)?;
         plan.advance();
-    }
+        anyhow::Ok(())
+    })?;
     conclude(sampling, records.samples())
 }
 
@@ -139,31 +137,15 @@ fn work(
     Work::new(beginnings.len(), laws.len(), samples.map(|sample| sample.cost.n_tokens))
 }
 
-fn draw(
-    sampler: &mut Sampler<'_>,
-    judging: &mut Judging,
-    beginning: &Beginning<'_>,
+fn order<'a>(
+    Beginning { scenario, kind, framed }: &'a Beginning<'_>,
     law: Decoding,
     (sampling, turn): (&SamplingArgs, Turn),
-) -> Result<SecuritySample> {
-    let Beginning { scenario, kind, framed } = beginning;
+) -> Order<'a, Turn> {
     let seed = seed_of(sampling.seed, &scenario.name, *kind);
     let draws = Draws { seed, sample: turn.sample };
-    let is_complete = |text: &str| end_of_function(text, scenario.language).is_some();
     let draw = Draw { law, draws, max_tokens: sampling.max_tokens };
-    let sampled = sampler.sample(framed, draw, &is_complete)?;
-    let completion = cut(&sampled.text, scenario.language);
-    let judgement = judging.judge(scenario, &completion)?;
-    Ok(SecuritySample {
-        scenario: scenario.name.clone(),
-        cwe: scenario.cwe.clone(),
-        prompt: *kind,
-        law,
-        sample: turn.sample,
-        completion,
-        judgement,
-        cost: sampled.cost,
-    })
+    Order { key: turn, prompt: framed, draw, is_complete: is_complete(scenario.language) }
 }
 
 /// Prints the tables, and keeps them beside the samples.
@@ -245,6 +227,27 @@ impl Judging {
             Judge::Running(judge) => judge.knows(scenario),
             Judge::Codeql(codeql) => codeql.query(scenario).is_some(),
         }
+    }
+
+    /// What was drawn, cut and judged.
+    fn sample(
+        &mut self,
+        Beginning { scenario, kind, .. }: &Beginning<'_>,
+        law: Decoding,
+        turn: Turn,
+        sampled: Sampled,
+    ) -> Result<SecuritySample> {
+        let completion = cut(&sampled.text, scenario.language);
+        Ok(SecuritySample {
+            scenario: scenario.name.clone(),
+            cwe: scenario.cwe.clone(),
+            prompt: *kind,
+            law,
+            sample: turn.sample,
+            judgement: self.judge(scenario, &completion)?,
+            completion,
+            cost: sampled.cost,
+        })
     }
 
     /// The verdict on a completed program; equal programs are judged once.

@@ -1,8 +1,8 @@
 //! Keys and values of one sequence on the CPU, in the layouts that [`crate::kernel::attention`] reads.
 
 use crate::kernel::attention::{CachedHead, KEY_BLOCK, VALUE_GROUP, write_key, write_value};
-use crate::model::Cache;
 use crate::model::kv_cache::CacheShape;
+use crate::model::{Cache, Error};
 
 /// Positions by which the memory of a cache grows; whole blocks of keys.
 const GROWTH: usize = 512;
@@ -11,7 +11,7 @@ const GROWTH: usize = 512;
 ///
 /// Of each layer the first `len` positions are valid. Appending writes in place; truncating only lowers `len`, so going
 /// back costs nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CpuKvCache {
     layers: Vec<LayerCache>,
     len: usize,
@@ -19,7 +19,7 @@ pub struct CpuKvCache {
     shape: CacheShape,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LayerCache {
     /// `[K][capacity / 16][D][16]`.
     keys: Vec<f32>,
@@ -109,5 +109,9 @@ impl Cache for CpuKvCache {
 
     fn bytes(&self) -> usize {
         self.shape.bytes(self.capacity)
+    }
+
+    fn try_clone(&self) -> Result<Self, Error> {
+        Ok(self.clone())
     }
 }

@@ -35,8 +35,19 @@ pub(super) struct Scratch {
     pub(super) cos: Vec<f32>,
     /// Their sines.
     pub(super) sin: Vec<f32>,
+    /// Where each token stands, `[T]`.
+    pub(super) places: Vec<Place>,
     /// What products read.
     pub(super) rounded: Rounded,
+}
+
+/// Where a token of a forward stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Which of the sequences that are fed.
+    pub(super) feed_idx: usize,
+    /// Tokens before it in that sequence.
+    pub(super) pos: usize,
 }
 
 /// The rows of one product, rounded as its weights' formats need them.
@@ -68,12 +79,12 @@ impl Scratch {
         }
     }
 
-    /// The angles of tokens of which the first stands at `pos`; `frequencies` is `[D/2]`.
-    pub(super) fn angles(&mut self, frequencies: &[f32], rope_scale: f32, pos: usize) {
+    /// The angles of the tokens at [`Scratch::places`]; `frequencies` is `[D/2]`.
+    pub(super) fn angles(&mut self, frequencies: &[f32], rope_scale: f32) {
         let width = frequencies.len();
         let rows = self.cos.chunks_exact_mut(width).zip(self.sin.chunks_exact_mut(width));
-        for (pos, (cos, sin)) in (pos..).zip(rows) {
-            let pos = pos as f32 / rope_scale;
+        for (place, (cos, sin)) in self.places.iter().zip(rows) {
+            let pos = place.pos as f32 / rope_scale;
             for ((cos, sin), frequency) in cos.iter_mut().zip(sin).zip(frequencies) {
                 (*sin, *cos) = (pos * frequency).sin_cos();
             }
