@@ -51,7 +51,7 @@ pub struct TrainArgs {
     /// Passes over the training set
     #[arg(long, default_value_t = 8)]
     epochs: usize,
-    /// Optimizer steps of the whole run, instead of whole epochs
+    /// Optimizer steps of the whole run, instead of whole epochs; a run may be continued with another number
     #[arg(long)]
     steps: Option<usize>,
     /// Highest learning rate

@@ -52,7 +52,7 @@ pub fn save(trainer: &Trainer, directory: &Path) -> Result<(), Error> {
     write_whole(&directory.join(FILE), &bytes)
 }
 
-/// Continues the run in `directory`.
+/// Continues the run in `directory`, bit for bit if its schedule is the same.
 ///
 /// # Errors
 /// If there is no checkpoint, it is not whole, or it was made with other settings.
@@ -97,10 +97,12 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What must be the same for a run to be continued. The number of threads changes nothing.
+/// What must be the same for a run to be continued. The number of threads changes nothing, and a run may turn out longer
+/// or shorter than it was begun: its rate follows the new schedule from there.
 fn fingerprint(trainer: &Trainer) -> String {
     let mut settings = trainer.settings().clone();
     settings.threads = 0;
+    settings.schedule.total = 0;
     format!("{settings:?}")
 }
 

@@ -13,7 +13,7 @@ use crate::support::tiny_gguf::TinyGguf;
 fn train(directory: &Path, more: &[&str]) -> Output {
     let at = |name: &str| directory.join(name).display().to_string();
     Command::new(env!("CARGO_BIN_EXE_cosec-ls"))
-        .args(["train", "--model", "tiny", "--steps", "3", "--offline"])
+        .args(["train", "--model", "tiny", "--offline"])
         .args(["--models", &at("models.toml"), "--data", &at("data"), "--out", &at("out")])
         .args(more)
         .env("XDG_CACHE_HOME", directory.join("cache"))
@@ -39,7 +39,7 @@ fn a_run_that_is_continued_keeps_its_log_and_its_curve() {
     write(directory.path(), "data/train/cwe-089.jsonl", &lines);
     write(directory.path(), "data/val/cwe-089.jsonl", &lines[..1]);
     write_model(directory.path());
-    let first = train(directory.path(), &[]);
+    let first = train(directory.path(), &["--steps", "3"]);
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     let steps = || {
         let log = Log::open(&directory.path().join("out"), usize::MAX).unwrap();
@@ -50,12 +50,18 @@ fn a_run_that_is_continued_keeps_its_log_and_its_curve() {
         log.events().iter().filter_map(step).collect::<Vec<_>>()
     };
     assert_eq!(steps(), [1, 2, 3]);
-    let again = train(directory.path(), &["--resume"]);
+    let again = train(directory.path(), &["--steps", "3", "--resume"]);
     let said = String::from_utf8_lossy(&again.stderr);
     assert!(again.status.success() && said.contains("continuing after step 3"), "{said}");
     assert_eq!(steps(), [1, 2, 3]);
-    let refused = train(directory.path(), &[]);
+    let refused = train(directory.path(), &["--steps", "3"]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("continue it with --resume"), "{said}");
     assert_eq!(steps(), [1, 2, 3]);
+    let longer = train(directory.path(), &["--steps", "5", "--resume"]);
+    assert!(longer.status.success(), "{}", String::from_utf8_lossy(&longer.stderr));
+    assert_eq!(steps(), [1, 2, 3, 4, 5]);
+    let other = train(directory.path(), &["--steps", "6", "--resume", "--rank", "4"]);
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && said.contains("other settings"), "{said}");
 }
