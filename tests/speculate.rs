@@ -343,7 +343,7 @@ fn a_forward_that_fails_leaves_the_sequence_as_it_was() {
             let mut sequence = toys.sequence(&PROMPT);
             let mut steps = Vec::new();
             while steps.len() < 12 {
-                match toys.decoder().round(&mut sequence, 5, &|| Signal::Continue) {
+                match toys.decoder().round(&mut sequence, 5, &|_| Signal::Continue) {
                     Ok(round) => steps.extend(round.unwrap().steps),
                     Err(_) => assert_eq!(sequence.len(), PROMPT.len() + steps.len()),
                 }
@@ -366,7 +366,7 @@ proptest! {
         let mut steps = Vec::new();
         for (n_drafts, event) in rounds {
             let n_asked = Cell::new(0);
-            let signal = || {
+            let signal = |_: &[f64]| {
                 n_asked.set(n_asked.get() + 1);
                 match event {
                     // One in three rounds is cut short, at a question that it may or may not reach.

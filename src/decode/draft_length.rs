@@ -1,8 +1,9 @@
-//! How many tokens to draft per round, from what rounds were measured to give and to take.
+//! When to stop drafting, from what rounds were measured to give and to take.
 //!
-//! With acceptance `a`, a round of `k` drafts gives `1 + a + … + a^(k−1)` tokens on average: its first token in any
-//! case, each further one if all drafts before it were accepted. It takes `k` forwards of the security model and one of
-//! the base over `k` tokens. The `k` with the most tokens per second is chosen.
+//! A further draft gives a further token if every draft before it is accepted, and takes a forward of the security
+//! model and a row more in the base's. It is worth it while that is more tokens per second than rounds give on average.
+//! How likely a draft is accepted depends on how sure the security model was of it, so that is learned for a few classes
+//! of `q(t)`: drafting goes on where text is predictable and ends behind the first guess.
 //!
 //! Pure arithmetic: durations come in as arguments. What is decoded does not depend on it.
 
@@ -10,10 +11,13 @@ use std::time::Duration;
 
 use crate::config::{DraftTokens, MAX_DRAFT_TOKENS};
 
-/// Acceptance before anything was measured: what the default pair shows on code.
-const PRIOR_ACCEPTANCE: f64 = 0.8;
+/// Upper bounds of `q(t)` of all classes but the last.
+const BOUNDS: [f64; 3] = [0.5, 0.8, 0.95];
 
-/// How much one more proposal changes the acceptance: about the last thirty count.
+/// Acceptance of each class before anything was measured: about what the default pair shows on code.
+const PRIOR_ACCEPTANCE: [f64; BOUNDS.len() + 1] = [0.5, 0.75, 0.9, 0.98];
+
+/// How much one more proposal changes the acceptance of its class: about the last thirty count.
 const ACCEPTANCE_WEIGHT: f64 = 1.0 / 32.0;
 
 /// What is left of a measured time's weight one round later.
@@ -26,22 +30,22 @@ const PRIOR_SLOPE: f64 = 0.1;
 /// Weight of that prior: as much as two rounds that differ by one draft.
 const PRIOR_SLOPE_WEIGHT: f64 = 1.0;
 
-/// Cost of a forward of the base, in forwards of the security model, before either was measured.
-const PRIOR_BASE_COST: f64 = 2.5;
+/// The chance that all drafts so far are accepted, below which no other is drafted before anything was measured: where a
+/// forward of the base costs two and a half of the security model, and rounds give 2.4 tokens.
+const PRIOR_LEAST_CHANCE: f64 = 0.5;
 
 /// No time counts more than this many times what was expected: the machine may have been busy with something else. Where
 /// it is slower for good, a few rounds show it.
 const OUTLIER: f64 = 3.0;
 
 /// What one round gave and took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Tokens that were drafted, k.
     pub n_drafts: usize,
-    /// Of these, how many were accepted.
-    pub n_accepted: usize,
-    /// 1 if one was rejected, else 0; the drafts behind it were not looked at.
-    pub n_rejected: usize,
+    /// `q(t)` of the drafts that were looked at, and whether they were accepted; the drafts behind a rejected one are not
+    /// looked at.
+    pub decided: Vec<(f64, bool)>,
     /// Absent where they say nothing about other rounds.
     pub times: Option<Times>,
 }
@@ -55,16 +59,26 @@ pub struct Times {
     pub verify: Duration,
 }
 
-/// Chooses how many tokens the next round drafts.
+/// Decides how many tokens a round drafts.
 #[derive(Clone, Debug)]
 pub struct DraftLength {
     /// What the user wants. By default, `auto`.
     pub setting: DraftTokens,
-    acceptance: f64,
+    /// By class of `q(t)`.
+    acceptance: [f64; PRIOR_ACCEPTANCE.len()],
     /// Seconds of one draft.
     draft: Trend,
     /// Seconds of verifying so many drafts.
     verify: Trend,
+    /// What recent rounds gave and took.
+    speed: Speed,
+}
+
+/// Tokens and seconds of recent rounds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Speed {
+    tokens: f64,
+    seconds: f64,
 }
 
 impl Default for DraftLength {
@@ -74,6 +88,7 @@ impl Default for DraftLength {
             acceptance: PRIOR_ACCEPTANCE,
             draft: Trend::default(),
             verify: Trend::default(),
+            speed: Speed::default(),
         }
     }
 }
@@ -89,53 +104,61 @@ impl DraftLength {
         self.setting == DraftTokens::Fixed(1)
     }
 
-    /// How many tokens to draft where there is room for `room`; at least 1.
-    pub fn choose(&self, room: usize) -> usize {
+    /// Most tokens to draft where there is room for `room`; at least 1.
+    pub fn most(&self, room: usize) -> usize {
         let most = room.clamp(1, MAX_DRAFT_TOKENS);
         match self.setting {
             DraftTokens::Fixed(n_drafts) => n_drafts.clamp(1, most),
-            DraftTokens::Auto => self.fastest(most),
+            DraftTokens::Auto => most,
         }
     }
 
-    /// The share of proposals that are accepted, as far as is known.
-    pub fn acceptance(&self) -> f64 {
-        self.acceptance
+    /// Whether one more draft is worth its time, after drafts of these `q(t)`.
+    pub fn is_worth_another(&self, drafted: &[f64]) -> bool {
+        if self.setting != DraftTokens::Auto {
+            return true;
+        }
+        let chance: f64 = drafted.iter().map(|&q| self.acceptance(q)).product();
+        chance > self.least_chance(drafted.len())
     }
 
-    /// Tokens per second of rounds of `n_drafts`; before anything was measured, per forward of the security model.
-    pub fn tokens_per_second(&self, n_drafts: usize) -> f64 {
-        let (draft, verify) = match (self.draft.mean(), self.verify.mean()) {
-            (Some(draft), Some(_)) => (draft, self.verify.at(n_drafts)),
-            _ => (1.0, PRIOR_BASE_COST * (1.0 + PRIOR_SLOPE * n_drafts as f64)),
+    /// The share of drafts with this `q(t)` that are accepted, as far as is known.
+    pub fn acceptance(&self, q: f64) -> f64 {
+        self.acceptance[class_of(q)]
+    }
+
+    /// The chance of being of use from which on another draft gives more tokens per second than rounds do on average.
+    fn least_chance(&self, n_drafts: usize) -> f64 {
+        let (Some(draft), Some(_)) = (self.draft.mean(), self.verify.mean()) else {
+            return PRIOR_LEAST_CHANCE;
         };
-        expected_tokens(self.acceptance, n_drafts) / (n_drafts as f64 * draft + verify)
-    }
-
-    fn fastest(&self, most: usize) -> usize {
-        let speed = |n_drafts: &usize| self.tokens_per_second(*n_drafts);
-        let best = (1..=most).max_by(|a, b| speed(a).total_cmp(&speed(b)));
-        best.expect("1 is always among the choices")
+        let row = self.verify.at(n_drafts + 1) - self.verify.at(n_drafts);
+        (draft + row) * self.speed.tokens / self.speed.seconds
     }
 
     /// Takes note of what a round gave and took.
-    pub fn learn(&mut self, outcome: Outcome) {
-        for _ in 0..outcome.n_accepted {
-            self.acceptance += ACCEPTANCE_WEIGHT * (1.0 - self.acceptance);
-        }
-        for _ in 0..outcome.n_rejected {
-            self.acceptance -= ACCEPTANCE_WEIGHT * self.acceptance;
+    pub fn learn(&mut self, outcome: &Outcome) {
+        for &(q, is_accepted) in &outcome.decided {
+            let acceptance = &mut self.acceptance[class_of(q)];
+            *acceptance += ACCEPTANCE_WEIGHT * (f64::from(u8::from(is_accepted)) - *acceptance);
         }
         if let Some(Times { draft, verify }) = outcome.times {
-            self.draft.add(1, draft.as_secs_f64() / outcome.n_drafts as f64);
-            self.verify.add(outcome.n_drafts, verify.as_secs_f64());
+            let (draft, verify) = (draft.as_secs_f64(), verify.as_secs_f64());
+            let seconds = self.draft.add(1, draft / outcome.n_drafts as f64)
+                * outcome.n_drafts as f64
+                + self.verify.add(outcome.n_drafts, verify);
+            let Speed { tokens, seconds: all } = self.speed;
+            self.speed = Speed {
+                tokens: MEMORY * tokens + outcome.decided.len() as f64,
+                seconds: MEMORY * all + seconds,
+            };
         }
     }
 }
 
-/// `Σ aⁱ` for `i < k`: the tokens that `k` drafts give on average.
-fn expected_tokens(acceptance: f64, n_drafts: usize) -> f64 {
-    (0..n_drafts as i32).map(|i| acceptance.powi(i)).sum()
+/// Index of the class of `q(t)`.
+fn class_of(q: f64) -> usize {
+    BOUNDS.iter().take_while(|bound| q >= **bound).count()
 }
 
 /// A line through measured times by least squares, `fixed + slope · n`, in which older ones count less.
@@ -150,7 +173,8 @@ struct Trend {
 }
 
 impl Trend {
-    fn add(&mut self, n: usize, seconds: f64) {
+    /// Returns the time as it counts.
+    fn add(&mut self, n: usize, seconds: f64) -> f64 {
         let t = if self.mean().is_some() { seconds.min(OUTLIER * self.at(n)) } else { seconds };
         let n = n as f64;
         for (sum, new) in [
@@ -162,6 +186,7 @@ impl Trend {
         ] {
             *sum = MEMORY * *sum + new;
         }
+        t
     }
 
     /// The mean time; none before the first.
@@ -200,106 +225,139 @@ mod tests {
             let verify = ms(self.fixed + self.per_row * k as f64);
             Times { draft: ms(self.draft * k as f64), verify }
         }
+    }
 
-        /// The best k if everything were known.
-        fn best(&self, acceptance: f64) -> usize {
-            let speed = |&k: &usize| {
-                let Times { draft, verify } = self.times(k);
-                expected_tokens(acceptance, k) / (draft + verify).as_secs_f64()
-            };
-            (1..=MAX_DRAFT_TOKENS).max_by(|a, b| speed(a).total_cmp(&speed(b))).unwrap()
+    /// Text of which a part is predictable.
+    #[derive(Clone, Copy, Debug)]
+    struct Text {
+        /// Share of sure tokens.
+        sure: f64,
+        /// `q(t)` of sure and other tokens.
+        q: [f64; 2],
+        /// The chance that they are accepted.
+        acceptance: [f64; 2],
+    }
+
+    /// Numbers in [0, 1) without a pattern (Knuth's MMIX).
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> f64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1u64 << 53) as f64
         }
     }
 
-    /// Rounds of which every `1 / (1 − acceptance)`-th proposal is rejected, evenly spread.
+    /// So many rounds: tokens per second, and how many were drafted in each.
     fn rounds(
         length: &mut DraftLength,
         machine: &Machine,
-        acceptance: f64,
+        text: Text,
         n: usize,
-    ) -> Vec<usize> {
-        let mut debt = 0.0;
-        let mut chosen = Vec::new();
+    ) -> (f64, Vec<usize>) {
+        let mut random = Random(7);
+        let (mut n_tokens, mut seconds, mut lengths) = (0, 0.0, Vec::new());
         for _ in 0..n {
-            let k = length.choose(usize::MAX);
-            let (mut n_accepted, mut n_rejected) = (0, 0);
-            while n_accepted + n_rejected < k && n_rejected == 0 {
-                debt += 1.0 - acceptance;
-                if debt >= 1.0 {
-                    debt -= 1.0;
-                    n_rejected = 1;
-                } else {
-                    n_accepted += 1;
-                }
+            let mut drafted = Vec::new();
+            let mut will_be_accepted = Vec::new();
+            while drafted.is_empty()
+                || drafted.len() < length.most(usize::MAX) && length.is_worth_another(&drafted)
+            {
+                let class = usize::from(random.next() >= text.sure);
+                drafted.push(text.q[class]);
+                will_be_accepted.push(random.next() < text.acceptance[class]);
             }
-            let times = Some(machine.times(k));
-            length.learn(Outcome { n_drafts: k, n_accepted, n_rejected, times });
-            chosen.push(k);
+            let n_accepted = will_be_accepted.iter().take_while(|accepted| **accepted).count();
+            let n_decided = drafted.len().min(n_accepted + 1);
+            let decided = drafted.iter().copied().zip(will_be_accepted).take(n_decided).collect();
+            let times = machine.times(drafted.len());
+            length.learn(&Outcome { n_drafts: drafted.len(), decided, times: Some(times) });
+            n_tokens += n_decided;
+            seconds += (times.draft + times.verify).as_secs_f64();
+            lengths.push(drafted.len());
         }
-        chosen
+        (n_tokens as f64 / seconds, lengths)
+    }
+
+    fn alike(acceptance: f64) -> Text {
+        Text { sure: 1.0, q: [acceptance; 2], acceptance: [acceptance; 2] }
+    }
+
+    fn machines() -> [Machine; 3] {
+        [(12.0, 28.0, 3.0), (40.0, 45.0, 4.0), (10.0, 30.0, 30.0)]
+            .map(|(draft, fixed, per_row)| Machine { draft, fixed, per_row })
+    }
+
+    /// The speed of the best fixed length.
+    fn best_fixed(machine: &Machine, text: Text) -> f64 {
+        let speed = |k| rounds(&mut DraftLength::new(DraftTokens::Fixed(k)), machine, text, 4000).0;
+        (1..=MAX_DRAFT_TOKENS).map(speed).fold(0.0, f64::max)
     }
 
     #[test]
-    fn expected_tokens_are_counted_one_by_one() {
-        // Of 0, 1, … accepted drafts, with the rejected position's token and without one when all are accepted.
-        for (a, k) in [(0.0, 4), (0.5, 1), (0.7, 3), (0.9, 8), (1.0, 5)] {
-            let rejected = |i: usize| f64::powi(a, i as i32) * (1.0 - a) * (i + 1) as f64;
-            let counted = (0..k).map(rejected).sum::<f64>() + f64::powi(a, k as i32) * k as f64;
-            assert!((expected_tokens(a, k) - counted).abs() < 1e-12, "a = {a}, k = {k}");
+    fn where_all_tokens_are_alike_it_is_about_as_fast_as_the_best_fixed_length() {
+        for machine in machines() {
+            for acceptance in [0.1, 0.4, 0.7, 0.85, 0.9, 0.98] {
+                let (speed, _) =
+                    rounds(&mut DraftLength::default(), &machine, alike(acceptance), 4000);
+                let best = best_fixed(&machine, alike(acceptance));
+                assert!(speed > 0.93 * best, "a = {acceptance}: {speed} of {best}");
+            }
         }
     }
 
     #[test]
-    fn the_length_settles_near_the_best_one() {
-        for (draft, fixed, per_row) in [(12.0, 28.0, 3.0), (40.0, 45.0, 4.0), (10.0, 30.0, 30.0)] {
-            let machine = Machine { draft, fixed, per_row };
-            for acceptance in [0.1, 0.5, 0.8, 0.9, 0.98] {
-                let mut length = DraftLength::default();
-                let chosen = rounds(&mut length, &machine, acceptance, 400);
-                let best = machine.best(acceptance);
-                let settled = chosen[200..].iter().filter(|k| k.abs_diff(best) <= 1).count();
-                assert!(
-                    settled > 180,
-                    "{draft} {fixed} {per_row}, {acceptance}: {best} {chosen:?}"
-                );
-                assert!((length.acceptance() - acceptance).abs() < 0.1);
-            }
-        }
+    fn where_guesses_are_known_it_is_faster_than_any_fixed_length() {
+        let text = Text { sure: 0.85, q: [0.98, 0.4], acceptance: [0.97, 0.4] };
+        let machine = Machine { draft: 22.0, fixed: 55.0, per_row: 5.0 };
+        let (speed, _) = rounds(&mut DraftLength::default(), &machine, text, 4000);
+        let best = best_fixed(&machine, text);
+        assert!(speed > 1.08 * best, "{speed} of {best}");
     }
 
     #[test]
     fn it_follows_when_acceptance_changes() {
         let machine = Machine { draft: 12.0, fixed: 28.0, per_row: 3.0 };
         let mut length = DraftLength::default();
-        rounds(&mut length, &machine, 0.98, 100);
-        assert!(length.choose(8) >= 6);
-        rounds(&mut length, &machine, 0.05, 100);
-        assert_eq!(length.choose(8), 1);
-        rounds(&mut length, &machine, 0.98, 100);
-        assert!(length.choose(8) >= 6, "one draft per round is enough to notice");
+        // The model is as sure as ever, but is no longer right.
+        let text = |acceptance| Text { acceptance: [acceptance; 2], ..alike(0.97) };
+        let mean = |lengths: &[usize]| lengths.iter().sum::<usize>() as f64 / lengths.len() as f64;
+        let mut last = |text| mean(&rounds(&mut length, &machine, text, 200).1[150..]);
+        assert!(last(text(0.98)) > 5.0);
+        assert!(last(text(0.05)) < 1.5);
+        assert!(last(text(0.98)) > 5.0, "one draft per round is enough to notice");
     }
 
     #[test]
     fn a_hiccup_changes_little() {
         let machine = Machine { draft: 12.0, fixed: 28.0, per_row: 3.0 };
         let mut length = DraftLength::default();
-        rounds(&mut length, &machine, 0.9, 100);
-        let (before, k) = (length.tokens_per_second(4), length.choose(8));
+        rounds(&mut length, &machine, alike(0.9), 100);
+        let before = length.least_chance(3);
         let second = Duration::from_secs(1);
         let times = Some(Times { draft: second, verify: 30 * second });
-        length.learn(Outcome { n_drafts: k, n_accepted: k, n_rejected: 0, times });
-        assert!(length.tokens_per_second(4) > 0.85 * before);
-        assert!(length.choose(8).abs_diff(k) <= 1);
+        length.learn(&Outcome { n_drafts: 4, decided: vec![(0.9, true); 4], times });
+        let after = length.least_chance(3);
+        assert!((after / before - 1.0).abs() < 0.2, "{before} {after}");
     }
 
     #[test]
     fn the_room_and_the_setting_bound_it() {
         let auto = DraftLength::default();
         let fixed = |n| DraftLength::new(DraftTokens::Fixed(n));
-        assert!((2..=MAX_DRAFT_TOKENS).contains(&auto.choose(100)), "{}", auto.choose(100));
-        assert_eq!(auto.choose(1), 1);
-        assert_eq!(fixed(5).choose(100), 5);
-        assert_eq!(fixed(5).choose(3), 3);
+        assert_eq!((auto.most(100), auto.most(1)), (MAX_DRAFT_TOKENS, 1));
+        assert_eq!((fixed(5).most(100), fixed(5).most(3)), (5, 3));
         assert!(fixed(1).is_plain() && !auto.is_plain());
+        assert!(auto.is_worth_another(&[0.99]) && !auto.is_worth_another(&[0.2; 3]));
+        assert!(fixed(5).is_worth_another(&[0.01; 4]), "a fixed length is kept");
+    }
+
+    #[test]
+    fn classes_are_told_by_their_bounds() {
+        let classes = [0.0, 0.49, 0.5, 0.79, 0.8, 0.95, 1.0].map(class_of);
+        assert_eq!(classes, [0, 0, 1, 1, 2, 3, 3]);
     }
 }

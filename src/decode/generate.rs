@@ -131,16 +131,21 @@ impl<D: Decoder> Turn<'_, '_, D> {
             }
             return Ok(step.map(|step| vec![step]));
         }
-        let signal = || match (guide.cancelled(), is_late()) {
-            (true, _) => Signal::Cancel,
-            (false, true) => Signal::Hurry,
-            (false, false) => Signal::Continue,
+        let draft_length = &*self.draft_length;
+        let signal = |drafted: &[f64]| {
+            if guide.cancelled() {
+                Signal::Cancel
+            } else if is_late() || !draft_length.is_worth_another(drafted) {
+                Signal::Hurry
+            } else {
+                Signal::Continue
+            }
         };
-        let n_drafts = self.draft_length.choose(self.room);
+        let n_drafts = self.draft_length.most(self.room);
         let Some(round) = self.decoder.round(sequence, n_drafts, &signal)? else {
             return Ok(None);
         };
-        self.draft_length.learn(round.outcome());
+        self.draft_length.learn(&round.outcome());
         guide.verified(round.n_drafts);
         Ok(Some(round.steps))
     }

@@ -43,9 +43,9 @@ pub struct Round {
 impl Round {
     /// What the next choice of a draft length can learn from this.
     pub fn outcome(&self) -> Outcome {
-        let n_accepted = self.steps.iter().filter(|step| step.accepted()).count();
-        let n_rejected = self.steps.len() - n_accepted;
-        Outcome { n_drafts: self.n_drafts, n_accepted, n_rejected, times: self.times }
+        let decided = |step: &Step| Some((step.provenance.q?, step.accepted()));
+        let decided = self.steps.iter().filter_map(decided).collect();
+        Outcome { n_drafts: self.n_drafts, decided, times: self.times }
     }
 }
 
@@ -58,7 +58,8 @@ struct Drafts {
 
 impl<D: Decoder> CoDecoder<'_, D> {
     /// One round of up to `n_drafts` drafts, as mode `cosec` wants it: chooses one to `n_drafts` tokens and appends
-    /// them. `signal` is asked between any two forwards; `None` if it says [`Signal::Cancel`].
+    /// them. `signal` is asked between any two forwards, with `q(t)` of the drafts that are there; `None` if it says
+    /// [`Signal::Cancel`].
     ///
     /// # Errors
     /// If a model fails or its logits are not finite; the sequence is then as before, but for its caches. So it is
@@ -70,7 +71,7 @@ impl<D: Decoder> CoDecoder<'_, D> {
         &self,
         sequence: &mut Sequence<D::Cache>,
         n_drafts: usize,
-        signal: &dyn Fn() -> Signal,
+        signal: &dyn Fn(&[f64]) -> Signal,
     ) -> Result<Option<Round>, Error> {
         assert!(n_drafts > 0, "a round drafts at least one token");
         let start = sequence.len();
@@ -94,7 +95,7 @@ impl<D: Decoder> CoDecoder<'_, D> {
         &self,
         sequence: &mut Sequence<D::Cache>,
         n_drafts: usize,
-        signal: &dyn Fn() -> Signal,
+        signal: &dyn Fn(&[f64]) -> Signal,
     ) -> Result<Option<Round>, Error> {
         let start = sequence.len();
         let n_pending = |role| sequence.pending(role).len();
@@ -113,16 +114,18 @@ impl<D: Decoder> CoDecoder<'_, D> {
         &self,
         sequence: &mut Sequence<D::Cache>,
         n_drafts: usize,
-        signal: &dyn Fn() -> Signal,
+        signal: &dyn Fn(&[f64]) -> Signal,
     ) -> Result<Option<Drafts>, Error> {
         let began = Instant::now();
         let mut rows = Vec::with_capacity(n_drafts);
+        let mut drafted = Vec::with_capacity(n_drafts);
         loop {
             let q = self.row(sequence, Role::Security, None)?;
             let q = Distribution::warped(q, &self.law.security)?;
             let draft = q.draw(self.draws.uniform(sequence.len(), Role::Security));
+            drafted.push(q.probability(draft));
             rows.push(q);
-            match signal() {
+            match signal(&drafted) {
                 Signal::Cancel => return Ok(None),
                 Signal::Continue if rows.len() < n_drafts => sequence.push(draft),
                 Signal::Continue | Signal::Hurry => break,
