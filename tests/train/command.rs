@@ -1,8 +1,9 @@
 //! `cosec-ls train` as a user runs it, on a tiny model.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use cosec_ls::train::log::{Event, Log};
 use sha2::{Digest, Sha256};
@@ -10,15 +11,19 @@ use sha2::{Digest, Sha256};
 use super::{line, write};
 use crate::support::tiny_gguf::TinyGguf;
 
-fn train(directory: &Path, more: &[&str]) -> Output {
+fn command(directory: &Path, more: &[&str]) -> Command {
     let at = |name: &str| directory.join(name).display().to_string();
-    Command::new(env!("CARGO_BIN_EXE_cosec-ls"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cosec-ls"));
+    command
         .args(["train", "--model", "tiny", "--offline"])
         .args(["--models", &at("models.toml"), "--data", &at("data"), "--out", &at("out")])
         .args(more)
-        .env("XDG_CACHE_HOME", directory.join("cache"))
-        .output()
-        .unwrap()
+        .env("XDG_CACHE_HOME", directory.join("cache"));
+    command
+}
+
+fn train(directory: &Path, more: &[&str]) -> Output {
+    command(directory, more).output().unwrap()
 }
 
 fn write_model(directory: &Path) {
@@ -64,4 +69,29 @@ fn a_run_that_is_continued_keeps_its_log_and_its_curve() {
     let other = train(directory.path(), &["--steps", "6", "--resume", "--rank", "4"]);
     let said = String::from_utf8_lossy(&other.stderr);
     assert!(!other.status.success() && said.contains("other settings"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_writes_a_checkpoint_and_goes_on_from_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let lines = ["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n"].map(|text| line(text).to_string());
+    write(directory.path(), "data/train/cwe-089.jsonl", &lines);
+    write(directory.path(), "data/val/cwe-089.jsonl", &lines[..1]);
+    write_model(directory.path());
+    let mut run = command(directory.path(), &["--steps", "1000000"]);
+    let mut run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut said = said.inspect(|line| println!("{line}"));
+    // The frozen model was validated: steps follow.
+    assert!(said.any(|line| line.contains("after step 0")));
+    let interrupted = Command::new("kill").args(["-INT", &run.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    let stopped = said.find_map(|line| Some(line.strip_prefix("stopped after step ")?.to_owned()));
+    let steps: usize = stopped.expect("it says so").split(';').next().unwrap().parse().unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    let more = format!("{}", steps + 1);
+    let again = train(directory.path(), &["--steps", &more, "--resume"]);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(said.contains(&format!("continuing after step {steps}")), "{said}");
 }
