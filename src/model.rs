@@ -94,6 +94,9 @@ pub trait Cache: Send {
 
     /// Memory held, in bytes.
     fn bytes(&self) -> usize;
+
+    /// Memory that is held once `len` tokens are remembered, in bytes; at least what is held already.
+    fn bytes_at(&self, len: usize) -> usize;
 }
 
 /// A causal language model. Implemented by [`Transformer`] and, in tests, by tables of distributions.

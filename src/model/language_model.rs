@@ -134,4 +134,8 @@ impl Cache for LanguageModelCache {
     fn bytes(&self) -> usize {
         self.inner().bytes()
     }
+
+    fn bytes_at(&self, len: usize) -> usize {
+        self.inner().bytes_at(len)
+    }
 }

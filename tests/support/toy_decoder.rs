@@ -42,6 +42,10 @@ impl Cache for ToyCache {
     fn bytes(&self) -> usize {
         self.0.len() * 4
     }
+
+    fn bytes_at(&self, len: usize) -> usize {
+        self.0.len().max(len) * 4
+    }
 }
 
 impl ToyDecoder {

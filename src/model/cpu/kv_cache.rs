@@ -110,4 +110,8 @@ impl Cache for CpuKvCache {
     fn bytes(&self) -> usize {
         self.shape.bytes(self.capacity)
     }
+
+    fn bytes_at(&self, len: usize) -> usize {
+        self.shape.bytes(len.next_multiple_of(GROWTH).max(self.capacity))
+    }
 }
