@@ -19,6 +19,7 @@ use journal::Journal;
 use memory::Memory;
 use question::Question;
 
+pub mod ahead;
 pub mod ask;
 pub mod brackets;
 pub mod file_rules;

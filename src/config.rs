@@ -169,6 +169,8 @@ pub struct Settings {
     pub early_answer_ms: u64,
     /// Quiet time in ms before an automatic request reaches the models. By default, 75.
     pub debounce_ms: u64,
+    /// Whether the prompt is evaluated in idle time, before anybody asks. By default, true.
+    pub prefill_ahead: bool,
     /// Most tokens of the prompt before the cursor's line. By default, 1,024.
     pub prefix_tokens: usize,
     /// Most tokens of the prompt after the cursor. By default, 256.
@@ -226,6 +228,7 @@ impl Default for Settings {
             time_budget_ms: 10_000,
             early_answer_ms: 1_500,
             debounce_ms: 75,
+            prefill_ahead: true,
             prefix_tokens: 1024,
             suffix_tokens: 256,
             threads: 0,

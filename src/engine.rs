@@ -4,6 +4,7 @@
 //! [`Decode`] stops the work within one forward. [`Backend`] has two implementations: [`local`] and the
 //! scripted one of the protocol tests.
 
+pub mod ahead;
 pub mod decoding;
 pub mod local;
 pub mod pair;
@@ -18,10 +19,10 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::{Decoding, DraftTokens};
+use crate::config::{Decoding, DraftTokens, Mode};
 pub use crate::decode::Role;
 use crate::prompt::Prompt;
-pub use crate::prompt::fim::PromptBudget;
+pub use crate::prompt::fim::{PromptBudget, Reach};
 use crate::prompt::stop::StopRules;
 
 /// Names a document; requests of one document supersede each other.
@@ -52,6 +53,21 @@ pub struct Request {
     pub time_budget: Duration,
     /// Tokens that an earlier run of this very request already chose: they are kept, and decoding goes on after them.
     pub resume: Vec<u32>,
+}
+
+/// A prompt that may be asked next.
+#[derive(Clone, Debug)]
+pub struct Hint {
+    /// Whose prompt this is.
+    pub document: DocumentId,
+    /// The text around the cursor, or where it is expected.
+    pub prompt: Prompt,
+    /// Most prompt tokens before the cursor's line, and after the cursor.
+    pub budget: PromptBudget,
+    /// How much of the prompt is known.
+    pub reach: Reach,
+    /// Who will choose the tokens, and so whose caches are filled.
+    pub mode: Mode,
 }
 
 /// What a running request says: any number of `Text`, then exactly one `Done`.
@@ -190,6 +206,16 @@ pub trait Backend: Send + Sync + 'static {
     /// Starts a request and returns at once. The answer always ends in one [`Chunk::Done`].
     fn submit(&self, request: Request) -> Decode;
 
+    /// A prompt that may be asked next. A backend on this machine may evaluate it while it has nothing else to do, so
+    /// that less is left when it is asked; it answers nothing, and loads no model for it. The newest hint takes the
+    /// place of older ones, and a request interrupts it.
+    ///
+    /// By default nothing happens: text that nobody has asked about must not leave this machine.
+    fn prefill(&self, _hint: Hint) {}
+
+    /// No hint counts any more: what it is about may not be completed now.
+    fn drop_hints(&self) {}
+
     /// The document is closed: its sequences may go.
     fn forget(&self, document: &DocumentId);
 
@@ -277,6 +303,8 @@ pub struct Totals {
     pub drafted: u64,
     /// Tokens that differ from the base's own choice.
     pub interventions: u64,
+    /// Tokens that either model evaluated for hints, which are no requests and count nowhere else.
+    pub ahead_tokens: u64,
     /// Bytes of all KV caches.
     pub kv_bytes: u64,
     /// Sequences kept.

@@ -8,6 +8,7 @@
 //!
 //! [`Completer`]: crate::complete::Completer
 
+mod ahead;
 mod capabilities;
 mod client;
 mod commands;

@@ -95,6 +95,9 @@ pub trait Cache: Send {
     /// Memory held, in bytes.
     fn bytes(&self) -> usize;
 
+    /// Memory that is held once `len` tokens are remembered, in bytes; at least what is held already.
+    fn bytes_at(&self, len: usize) -> usize;
+
     /// A copy with memory of its own, to go on differently after the same beginning.
     ///
     /// # Errors

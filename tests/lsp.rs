@@ -1,5 +1,6 @@
 //! The language server from the outside: an in-process server on a pipe, models from a script.
 
+mod ahead;
 mod cancel;
 mod completion;
 mod configuration;

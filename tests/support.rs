@@ -3,4 +3,5 @@
 pub mod decoders;
 pub mod real_models;
 pub mod tiny_gguf;
+pub mod tiny_pair;
 pub mod toy_decoder;

@@ -4,6 +4,7 @@
 
 mod adapted_pair;
 mod adapters;
+mod ahead;
 mod bad_models;
 mod batch;
 mod co_decoding;

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::Trigger;
+use super::ahead::Prospect;
 use super::file_rules::FileRules;
 use super::surroundings::Surroundings;
-use super::trigger::{Extent, stop_rules};
+use super::trigger::{Extent, extent, stop_rules};
 use crate::config::{Decoding, MultiLine, Settings};
-use crate::engine::{DocumentId, LoadedProfile, PromptBudget, Request, State};
-use crate::prompt::window::prompt_at;
+use crate::engine::{DocumentId, Hint, LoadedProfile, PromptBudget, Reach, Request, State};
+use crate::prompt::window::{WindowBudget, prompt_at};
 use crate::prompt::{Layout, Prompt};
 use crate::text::{ByteIdx, Document};
 
@@ -67,18 +69,10 @@ pub fn terms(
 
 /// What to ask the engine.
 pub fn request(place: &Place, terms: &Terms, settings: &Settings, state: &State) -> Request {
-    let budget = PromptBudget {
-        prefix_tokens: settings.prefix_tokens,
-        suffix_tokens: settings.suffix_tokens,
-    };
-    let mut prompt = prompt_at(&place.document, place.cursor, budget.into());
-    prompt.layout = match loaded(state) {
-        Some(loaded) if !loaded.fill_in_middle => Layout::LeftToRight,
-        _ => Layout::FillInMiddle,
-    };
+    let prompt = prompt(&place.document, place.cursor, settings, state);
     Request {
         document: place.id.clone(),
-        budget,
+        budget: budget(settings),
         decoding: terms.decoding,
         draft_tokens: settings.draft_tokens,
         seed: seed(&prompt, place.document.language()),
@@ -88,6 +82,55 @@ pub fn request(place: &Place, terms: &Terms, settings: &Settings, state: &State)
         resume: Vec::new(),
         prompt,
     }
+}
+
+/// What the engine may evaluate before it is asked; `None` where too little is known of the prompt.
+pub fn hint(
+    prospect: &Prospect,
+    terms: &Terms,
+    settings: &Settings,
+    state: &State,
+) -> Option<Hint> {
+    let document = &prospect.snapshot;
+    let (cursor, reach) = match prospect.cursor.map(|cursor| document.char_start(cursor)) {
+        Some(cursor) => (cursor, reach_at(document, cursor, settings)),
+        None => (document.len(), Reach::Head),
+    };
+    // Of a longer text the models see a window, and where it begins depends on the cursor.
+    let window = WindowBudget::from(budget(settings));
+    if reach == Reach::Head && document.len().0 > window.prefix_bytes {
+        return None;
+    }
+    Some(Hint {
+        document: prospect.document.clone(),
+        prompt: prompt(document, cursor, settings, state),
+        budget: budget(settings),
+        reach,
+        mode: terms.decoding.mode,
+    })
+}
+
+/// In the middle of a line nothing is suggested while typing, and where the next question comes something else will
+/// follow the cursor.
+fn reach_at(document: &Document, cursor: ByteIdx, settings: &Settings) -> Reach {
+    let right = Surroundings::at(document, cursor).right;
+    match extent(&right, Trigger::Automatic, settings.multi_line) {
+        Ok(_) => Reach::Cursor,
+        Err(_) => Reach::Above,
+    }
+}
+
+fn prompt(document: &Document, cursor: ByteIdx, settings: &Settings, state: &State) -> Prompt {
+    let mut prompt = prompt_at(document, cursor, budget(settings).into());
+    prompt.layout = match loaded(state) {
+        Some(loaded) if !loaded.fill_in_middle => Layout::LeftToRight,
+        _ => Layout::FillInMiddle,
+    };
+    prompt
+}
+
+fn budget(settings: &Settings) -> PromptBudget {
+    PromptBudget { prefix_tokens: settings.prefix_tokens, suffix_tokens: settings.suffix_tokens }
 }
 
 fn loaded(state: &State) -> Option<&LoadedProfile> {

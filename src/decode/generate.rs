@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crate::config::Mode;
-use crate::model::Decoder;
+use crate::model::{Cache, Decoder};
 
 use super::draft_length::DraftLength;
 use super::{CoDecoder, Error, Role, Sequence, Signal, Step};
@@ -178,4 +178,33 @@ fn prefill<D: Decoder>(
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// Fills the cache of each role that the law asks with the first `n_tokens` tokens of `sequence` (less the last of all,
+/// which a step feeds), chunk by chunk, and computes no row of logits. Asks `cancelled` before every forward. Returns how
+/// many tokens were fed, by both roles together.
+///
+/// # Errors
+/// If a model fails. What was evaluated before stays.
+pub fn prefill_ahead<D: Decoder>(
+    decoder: &CoDecoder<'_, D>,
+    sequence: &mut Sequence<D::Cache>,
+    n_tokens: usize,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<usize, Error> {
+    let n_tokens = n_tokens.min(sequence.len().saturating_sub(1));
+    let mut n_fed = 0;
+    for &role in decoder.roles() {
+        loop {
+            let n_missing = n_tokens.saturating_sub(sequence.cache(role).len());
+            if n_missing == 0 {
+                break;
+            }
+            if cancelled() {
+                return Ok(n_fed);
+            }
+            n_fed += decoder.prefill(sequence, role, n_missing.min(PREFILL_CHUNK))?;
+        }
+    }
+    Ok(n_fed)
 }

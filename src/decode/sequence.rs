@@ -113,4 +113,9 @@ impl<C: Cache> Sequence<C> {
     pub fn bytes(&self) -> usize {
         self.base.bytes() + self.security.bytes()
     }
+
+    /// Memory of both caches once they hold `n_tokens` tokens, in bytes; at least what they take already.
+    pub fn bytes_at(&self, n_tokens: usize) -> usize {
+        self.base.bytes_at(n_tokens) + self.security.bytes_at(n_tokens)
+    }
 }

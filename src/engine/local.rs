@@ -16,9 +16,12 @@ use crate::model::{LanguageModelCache, device};
 use crate::registry::{Progress, Registry};
 
 use super::pair::{self, Choice, Pair};
-use super::queue::{Event, Job, Queue, finish};
+use super::queue::{Event, Job, Prefill, Queue, finish};
 use super::sequences::Sequences;
-use super::{Backend, Decode, DocumentId, Finish, Request, RequestStats, State, Totals, decoding};
+use super::{
+    Backend, Decode, DocumentId, Finish, Hint, Request, RequestStats, State, Totals, ahead,
+    decoding,
+};
 
 /// Whether caches live from one request to the next. By default, they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +67,14 @@ impl LocalEngine {
             totals: Mutex::default(),
             settings: Mutex::new(settings),
         });
-        let worker = Worker { registry, shared: shared.clone(), reuse, loaded: None, failed: None };
+        let worker = Worker {
+            registry,
+            shared: shared.clone(),
+            reuse,
+            loaded: None,
+            failed: None,
+            quiet_since: Instant::now(),
+        };
         let worker =
             std::thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run())?;
         Ok(Self { shared, worker: Some(worker) })
@@ -92,6 +102,16 @@ impl Backend for LocalEngine {
             None => self.shared.queue.submit(request, sink),
         }
         decode
+    }
+
+    /// Whether there are models is the worker's business: a hint that comes while they are loaded runs after that,
+    /// unless a newer one or a request of its document comes first.
+    fn prefill(&self, hint: Hint) {
+        self.shared.queue.prefill(hint);
+    }
+
+    fn drop_hints(&self) {
+        self.shared.queue.drop_hints();
     }
 
     fn forget(&self, document: &DocumentId) {
@@ -139,6 +159,8 @@ struct Worker {
     loaded: Option<Loaded>,
     /// When loading failed last, and why.
     failed: Option<(Instant, String)>,
+    /// When the last event ended that was no hint.
+    quiet_since: Instant,
 }
 
 /// What is in memory.
@@ -156,20 +178,27 @@ struct Loaded {
 impl Worker {
     fn run(mut self) {
         loop {
-            match self.shared.queue.next(self.idle_unload()) {
+            match self.shared.queue.next(self.unload_at()) {
                 Event::Job(job) => self.serve(&job),
+                Event::Prefill(job) => {
+                    self.prefill(&job);
+                    // A hint is no reason to keep the models.
+                    continue;
+                }
                 Event::Forget(document) => self.forget(&document),
                 Event::Configure => self.configure(),
                 Event::Idle => self.unload(),
                 Event::Shutdown => return,
             }
+            self.quiet_since = Instant::now();
         }
     }
 
-    /// Time without a request after which the models leave memory; none while they are not there.
-    fn idle_unload(&self) -> Option<Duration> {
+    /// When the models leave memory if no request comes; none while they are not there.
+    fn unload_at(&self) -> Option<Instant> {
         let minutes = self.shared.settings().idle_unload_minutes;
-        (self.loaded.is_some() && minutes > 0).then(|| Duration::from_secs(minutes * 60))
+        (self.loaded.is_some() && minutes > 0)
+            .then(|| self.quiet_since + Duration::from_secs(minutes * 60))
     }
 
     fn serve(&mut self, job: &Job) {
@@ -185,31 +214,41 @@ impl Worker {
         .unwrap_or_else(|| decoding::new_sequence(&loaded.pair));
         let (pair, pool) = (&loaded.pair, &loaded.pool);
         let draft_length = &mut loaded.draft_length;
-        let served = catch_unwind(AssertUnwindSafe(|| {
-            let serve = || decoding::serve(pair, job, &mut sequence, draft_length);
-            let (finish, stats) = pool.install(serve);
+        let served = compute(pool, || {
+            let (finish, stats) = decoding::serve(pair, job, &mut sequence, draft_length);
             (finish, stats, sequence)
-        }));
+        });
         match served {
-            Ok((how, stats, sequence)) => {
-                loaded.sequences.put(document.clone(), sequence);
-                self.count(&stats);
+            Some((how, stats, sequence)) => {
+                loaded.sequences.put(document.clone(), sequence, Some(Instant::now()));
+                self.count(|totals| totals.add(&stats));
                 finish(&job.sink, how, stats);
             }
-            Err(_panic) => {
-                tracing::error!(
-                    "the engine panicked while it served a request; its cache is dropped"
-                );
+            None => {
                 let reason = "the engine failed on this request".to_owned();
                 finish(&job.sink, Finish::Failed(reason), RequestStats::default());
             }
         }
     }
 
-    fn count(&self, stats: &RequestStats) {
+    /// Evaluates a hint, if there are models and caches live on.
+    fn prefill(&mut self, job: &Prefill) {
+        let Some(loaded) = self.loaded.as_mut().filter(|_| self.reuse == Reuse::Keep) else {
+            return;
+        };
+        let Loaded { pair, sequences, pool, .. } = loaded;
+        let n_tokens = match compute(pool, || ahead::prefill(pair, job, sequences)) {
+            Some(Ok(n_tokens)) => n_tokens,
+            Some(Err(error)) => return tracing::debug!(%error, "a hint cannot be evaluated"),
+            None => return,
+        };
+        self.count(|totals| totals.ahead_tokens += n_tokens as u64);
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Totals)) {
         let footprint = self.loaded.as_ref().map(|loaded| loaded.sequences.footprint());
         let mut totals = self.shared.totals();
-        totals.add(stats);
+        add(&mut totals);
         (totals.kv_bytes, totals.sequences) =
             footprint.map_or((0, 0), |(bytes, count)| (bytes as u64, count));
     }
@@ -296,6 +335,15 @@ impl Worker {
     }
 }
 
+/// Runs `work` in the pool; `None` if it panics. The sequence that it has taken is dropped then, and nothing else.
+fn compute<T: Send>(pool: &rayon::ThreadPool, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(|| pool.install(work)));
+    if done.is_err() {
+        tracing::error!("the engine panicked on a document; its cache is dropped");
+    }
+    done.ok()
+}
+
 fn kv_limit(settings: &Settings) -> usize {
     (settings.kv_memory_mib as usize).saturating_mul(1 << 20)
 }
@@ -344,5 +392,46 @@ impl Totals {
         if self.recent.len() > RECENT {
             self.recent.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Mode;
+    use crate::engine::{PromptBudget, Reach};
+    use crate::prompt::Prompt;
+    use crate::registry::{Offline, RegistryOptions};
+
+    #[test]
+    fn a_hint_loads_no_model() {
+        let options = RegistryOptions {
+            store: Some("nowhere".into()),
+            offline: Offline::Yes,
+            ..RegistryOptions::default()
+        };
+        let registry = Registry::open(options).expect("nothing is read yet");
+        let shared = Arc::new(Shared {
+            queue: Queue::default(),
+            state: watch::Sender::new(State::Unloaded),
+            totals: Mutex::default(),
+            settings: Mutex::default(),
+        });
+        let state = shared.state.subscribe();
+        shared.queue.prefill(Hint {
+            document: DocumentId("a".into()),
+            prompt: Prompt { above: "a\n".to_owned(), ..Prompt::default() },
+            budget: PromptBudget { prefix_tokens: 8, suffix_tokens: 8 },
+            reach: Reach::Above,
+            mode: Mode::Cosec,
+        });
+        let Event::Prefill(job) = shared.queue.next(None) else { panic!("no hint") };
+        let quiet_since = Instant::now();
+        let reuse = Reuse::Keep;
+        let mut worker =
+            Worker { registry, shared, reuse, loaded: None, failed: None, quiet_since };
+        worker.prefill(&job);
+        assert!(worker.loaded.is_none() && worker.failed.is_none());
+        assert!(!state.has_changed().expect("the worker lives"), "not even tried");
     }
 }

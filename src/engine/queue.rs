@@ -2,13 +2,16 @@
 //!
 //! A request that is passed over ends at once as [`Finish::Superseded`], on the thread that submits its successor, so a
 //! client gets its answer even while the worker is busy.
+//!
+//! Behind all of them there is room for one hint, the newest. It runs when nothing else is to do, and whatever comes in
+//! interrupts it for good.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Chunk, DecodeSink, DocumentId, Done, Finish, Request, RequestStats};
+use super::{Chunk, DecodeSink, DocumentId, Done, Finish, Hint, Request, RequestStats};
 
 /// A request and the way back to its caller.
 #[derive(Debug)]
@@ -36,6 +39,22 @@ impl Job {
     }
 }
 
+/// A hint and whether it still counts.
+#[derive(Debug)]
+pub struct Prefill {
+    /// What to evaluate.
+    pub hint: Hint,
+    /// Set when anything else comes in.
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Prefill {
+    /// Something else is to be done.
+    pub fn is_stale(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
 /// Ends a request. A caller that has gone away is no error.
 pub fn finish(sink: &DecodeSink, finish: Finish, stats: RequestStats) {
     let _gone = sink.chunks.send(Chunk::Done(Done { finish, stats }));
@@ -46,11 +65,13 @@ pub fn finish(sink: &DecodeSink, finish: Finish, stats: RequestStats) {
 pub enum Event {
     /// A request to serve.
     Job(Box<Job>),
+    /// A hint to evaluate, since there is nothing else to do.
+    Prefill(Box<Prefill>),
     /// A document was closed.
     Forget(DocumentId),
     /// The settings changed.
     Configure,
-    /// No request came for the given time.
+    /// No request came until the given time.
     Idle,
     /// The last handle is gone.
     Shutdown,
@@ -67,6 +88,8 @@ pub struct Queue {
 struct Inbox {
     waiting: VecDeque<Job>,
     running: Option<(DocumentId, Arc<AtomicBool>)>,
+    hint: Option<Hint>,
+    prefilling: Option<Arc<AtomicBool>>,
     forgotten: Vec<DocumentId>,
     configured: bool,
     closed: bool,
@@ -77,6 +100,8 @@ impl Queue {
     pub fn submit(&self, request: Request, sink: DecodeSink) {
         let superseded = Arc::new(AtomicBool::new(false));
         let mut inbox = self.lock();
+        inbox.interrupt();
+        inbox.drop_hint_of(&request.document);
         if let Some((document, flag)) = &inbox.running
             && *document == request.document
         {
@@ -94,9 +119,24 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// A hint: it takes the place of an older one, whichever document that is about, since the user is here.
+    pub fn prefill(&self, hint: Hint) {
+        let mut inbox = self.lock();
+        inbox.interrupt();
+        inbox.hint = Some(hint);
+        self.arrived.notify_one();
+    }
+
+    /// No hint counts any more.
+    pub fn drop_hints(&self) {
+        self.lock().drop_hints();
+    }
+
     /// A document was closed: its waiting requests end, its sequences may go.
     pub fn forget(&self, document: &DocumentId) {
         let mut inbox = self.lock();
+        inbox.interrupt();
+        inbox.drop_hint_of(document);
         inbox.waiting.retain(|job| {
             let closed = job.request.document == *document;
             if closed {
@@ -108,9 +148,11 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// The settings changed.
+    /// The settings changed. A hint was given under the old ones, which may have allowed more.
     pub fn configure(&self) {
-        self.lock().configured = true;
+        let mut inbox = self.lock();
+        inbox.drop_hints();
+        inbox.configured = true;
         self.arrived.notify_one();
     }
 
@@ -118,6 +160,7 @@ impl Queue {
     pub fn close(&self) {
         let mut inbox = self.lock();
         inbox.closed = true;
+        inbox.interrupt();
         if let Some((_, flag)) = &inbox.running {
             flag.store(true, Ordering::Relaxed);
         }
@@ -132,11 +175,11 @@ impl Queue {
         self.lock().closed
     }
 
-    /// The next event; waits for at most `idle` where it is given. The job that was returned before counts as ended.
-    pub fn next(&self, idle: Option<Duration>) -> Event {
-        let deadline = idle.map(|idle| Instant::now() + idle);
+    /// The next event; waits until `deadline` at the latest where it is given. What was returned before counts as ended.
+    pub fn next(&self, deadline: Option<Instant>) -> Event {
         let mut inbox = self.lock();
         inbox.running = None;
+        inbox.prefilling = None;
         loop {
             if let Some(event) = inbox.take() {
                 return event;
@@ -162,6 +205,22 @@ impl Queue {
 }
 
 impl Inbox {
+    /// Ends the hint that is being evaluated.
+    fn interrupt(&mut self) {
+        if let Some(interrupted) = self.prefilling.take() {
+            interrupted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn drop_hints(&mut self) {
+        self.interrupt();
+        self.hint = None;
+    }
+
+    fn drop_hint_of(&mut self, document: &DocumentId) {
+        self.hint.take_if(|hint| hint.document == *document);
+    }
+
     fn take(&mut self) -> Option<Event> {
         if self.closed {
             return Some(Event::Shutdown);
@@ -181,6 +240,8 @@ impl Inbox {
             self.running = Some((job.request.document.clone(), job.superseded.clone()));
             return Some(Event::Job(Box::new(job)));
         }
-        None
+        let hint = self.hint.take()?;
+        let interrupted = Arc::clone(self.prefilling.insert(Arc::default()));
+        Some(Event::Prefill(Box::new(Prefill { hint, interrupted })))
     }
 }

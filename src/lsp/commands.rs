@@ -38,7 +38,7 @@ impl Server {
             }
             EXPLAIN => Ok(json!(self.completer.explain(suggestion()?).map(to_proto::explained))),
             STATUS => Ok(json!(self.current_status())),
-            TOGGLE => Ok(json!({ "enabled": self.session.toggle() })),
+            TOGGLE => Ok(json!({ "enabled": self.toggle() })),
             SET_MODE => {
                 let mode = argument.unwrap_or(&Value::Null);
                 let mode = Mode::deserialize(mode).map_err(|error| {
@@ -51,5 +51,13 @@ impl Server {
             }
             _ => Err(Failure::InvalidParams(format!("unknown command `{name}`"))),
         }
+    }
+
+    /// Switches suggestions, and what is evaluated for them before they are asked for.
+    fn toggle(&self) -> bool {
+        let enabled = self.session.toggle();
+        self.backend.drop_hints();
+        self.last_seen.again();
+        enabled
     }
 }

@@ -54,6 +54,7 @@ impl Server {
     fn apply_configuration(&self, section: &Value) {
         self.session.configure(section);
         self.backend.configure(&self.session.settings());
+        self.last_seen.again();
         self.report_mistakes();
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tower_lsp::lsp_types::{Position, Url};
 
-use super::documents::DocumentError;
+use super::documents::{DocumentError, Snapshot};
 use super::ext::SelectedCompletionInfo;
 use super::from_proto;
 use super::server::Server;
@@ -23,6 +23,8 @@ use crate::config::Settings;
 pub(super) struct Question {
     /// The query.
     pub(super) query: Query,
+    /// The document's name in the protocol.
+    uri: Url,
     /// The settings when it was asked.
     settings: Arc<Settings>,
     /// The document is gone.
@@ -74,11 +76,7 @@ impl Server {
         trigger: Trigger,
         selected: Option<&SelectedCompletionInfo>,
     ) -> Result<Question, Refusal> {
-        let settings = self.session.settings();
-        if !settings.schemes.iter().any(|scheme| scheme == uri.scheme()) {
-            return Err(Refusal::Scheme(uri.scheme().to_owned()));
-        }
-        let snapshot = self.documents.snapshot(uri)?;
+        let (snapshot, settings) = self.open_document(uri)?;
         let encoding = self.session.client().encoding;
         let document = &snapshot.document;
         let selected = selected.map(|selected| {
@@ -93,7 +91,20 @@ impl Server {
             early_after: None,
             snapshot: snapshot.document,
         };
-        Ok(Question { query, settings, closed: snapshot.closed })
+        Ok(Question { query, uri: uri.clone(), settings, closed: snapshot.closed })
+    }
+
+    /// A document as it is, and the settings that let it be asked about.
+    ///
+    /// # Errors
+    ///
+    /// When it is not for us, not open or out of step.
+    pub(super) fn open_document(&self, uri: &Url) -> Result<(Snapshot, Arc<Settings>), Refusal> {
+        let settings = self.session.settings();
+        if !settings.schemes.iter().any(|scheme| scheme == uri.scheme()) {
+            return Err(Refusal::Scheme(uri.scheme().to_owned()));
+        }
+        Ok((self.documents.snapshot(uri)?, settings))
     }
 
     /// Asks the completer. None where there is nothing to show; the reason is noted.
@@ -106,7 +117,9 @@ impl Server {
         question: Question,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Result<Option<Suggestion>, Failure> {
-        let Question { query, settings, closed } = question;
+        let Question { query, uri, settings, closed } = question;
+        self.last_seen.asked();
+        let cursor = query.cursor;
         let answer = tokio::select! {
             // In this order, so that the completer has seen the query when the first poll returns.
             biased;
@@ -116,6 +129,7 @@ impl Server {
         match answer {
             Answer::Suggestion(suggestion) => Ok(Some(suggestion)),
             Answer::Nothing(reason) => {
+                self.last_seen.answered_nothing(uri, cursor);
                 self.session.note_reason(reason.to_string());
                 Ok(None)
             }

@@ -15,6 +15,7 @@ use tower_lsp::lsp_types::{
 };
 use tower_lsp::{LanguageServer, async_trait};
 
+use super::ahead::LastSeen;
 use super::capabilities::initialize_result;
 use super::client::Client;
 use super::configuration::PullWanted;
@@ -43,6 +44,8 @@ pub(super) struct Server {
     pub(super) documents: Documents,
     /// What is agreed with the client.
     pub(super) session: Session,
+    /// Where the cursor was seen last.
+    pub(super) last_seen: LastSeen,
     /// Wakes [`Server::keep_pulling`].
     pub(super) pull_wanted: PullWanted,
 }
@@ -56,6 +59,7 @@ impl Server {
             backend,
             documents: Documents::default(),
             session: Session::new(defaults),
+            last_seen: LastSeen::default(),
             pull_wanted: PullWanted::default(),
         }
     }
@@ -113,11 +117,11 @@ impl LanguageServer for Server {
         Ok(initialize_result(self.session.client().encoding))
     }
 
-    /// Ends with the connection: it goes on to follow the configuration and the models' state.
+    /// Ends with the connection: it goes on to follow the configuration, the models' state and the cursor.
     async fn initialized(&self, _: InitializedParams) {
         self.report_mistakes();
         self.pull_wanted.wish();
-        tokio::join!(self.keep_pulling(), self.keep_showing_progress());
+        tokio::join!(self.keep_pulling(), self.keep_showing_progress(), self.keep_looking_ahead());
     }
 
     async fn shutdown(&self) -> Result<()> {
@@ -128,7 +132,8 @@ impl LanguageServer for Server {
     async fn did_open(&self, params: DidOpenTextDocumentParams) {
         let opened = params.text_document;
         let document = Document::new(&opened.text, opened.version, &opened.language_id);
-        self.documents.open(opened.uri, document);
+        self.documents.open(opened.uri.clone(), document);
+        self.last_seen.opened(opened.uri);
     }
 
     async fn did_change(&self, params: DidChangeTextDocumentParams) {
@@ -136,7 +141,10 @@ impl LanguageServer for Server {
         let edits: Vec<_> = params.content_changes.into_iter().map(from_proto::edit).collect();
         let encoding = self.session.client().encoding;
         match self.documents.change(&changed.uri, changed.version, &edits, encoding) {
-            Ok(text) => self.completer.edited(&from_proto::document_id(&changed.uri), &text),
+            Ok(text) => {
+                self.completer.edited(&from_proto::document_id(&changed.uri), &text);
+                self.last_seen.edited(&changed.uri, &edits, &text, encoding);
+            }
             Err(error) => self.warn("didChange", &changed.uri, &error),
         }
     }

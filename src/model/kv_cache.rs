@@ -132,4 +132,8 @@ impl Cache for KvCache {
         let Self { len, capacity, shape, .. } = *self;
         Ok(Self { layers, len, capacity, shape, device: self.device.clone() })
     }
+
+    fn bytes_at(&self, len: usize) -> usize {
+        self.shape.bytes(len.next_multiple_of(GROWTH).max(self.capacity))
+    }
 }

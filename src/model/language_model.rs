@@ -164,4 +164,8 @@ impl Cache for LanguageModelCache {
             Self::Candle(cache) => Ok(Self::Candle(cache.try_clone()?)),
         }
     }
+
+    fn bytes_at(&self, len: usize) -> usize {
+        self.inner().bytes_at(len)
+    }
 }

@@ -38,6 +38,17 @@ pub struct Framed {
     pub healing: Healing,
 }
 
+/// How much of a prompt is known before it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The document's head: `above` begins where the document does, and the cursor may be anywhere in it or below.
+    Head,
+    /// The lines above the cursor's line; what follows the cursor may still change.
+    Above,
+    /// Everything.
+    Cursor,
+}
+
 /// The prefix loses tokens from its start in steps of this many, so that its start stays put for as many typed tokens.
 const CUT_STEP: usize = 256;
 
@@ -68,6 +79,31 @@ pub fn frame(
         // Left-to-right in an empty document: a line break is the least that a model can start from.
         true => Ok(Framed { tokens: tokenizer.encode("\n")?, healing }),
     }
+}
+
+/// The tokens that [`frame`] begins with for every prompt of which only so much is known; may be empty. The last of them
+/// is the least certain: what is typed next may change where it ends.
+///
+/// # Errors
+/// If the tokenizer fails.
+pub fn frame_ahead(
+    prompt: &Prompt,
+    reach: Reach,
+    tokenizer: &Tokenizer,
+    fim: Option<FimTokens>,
+    budget: PromptBudget,
+) -> Result<Vec<u32>, Error> {
+    if reach == Reach::Cursor {
+        return Ok(frame(prompt, tokenizer, fim, budget)?.tokens);
+    }
+    let mut above = tokenizer.encode(&prompt.above)?;
+    match reach {
+        // A cursor that is so far down that the start is cut off shares nothing with the head.
+        Reach::Head => above.truncate(budget.prefix_tokens),
+        Reach::Above | Reach::Cursor => above = cut_front(above, budget.prefix_tokens),
+    }
+    let prefix = fim.filter(|_| prompt.layout == Layout::FillInMiddle).map(|fim| fim.prefix);
+    Ok(prefix.into_iter().chain(above).collect())
 }
 
 /// At most `most` tokens of the end of `tokens`, cut at a multiple of [`CUT_STEP`] from their start.

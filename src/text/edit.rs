@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{Document, Encoding, Position};
+use super::{ByteIdx, Document, Encoding, Position};
 
 /// One change: the text in `range` becomes `text`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,14 @@ pub enum EditError {
         /// End of the range.
         end: Position,
     },
+}
+
+impl Edit {
+    /// Where the new text ends in `after`, the document that this edit led to; none for a whole text.
+    pub fn end_in(&self, after: &Document, encoding: Encoding) -> Option<ByteIdx> {
+        let start = self.range.as_ref()?.start;
+        Some(after.char_start(ByteIdx(after.byte_of(start, encoding).0 + self.text.len())))
+    }
 }
 
 impl Document {
@@ -98,7 +106,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::text::ByteIdx;
 
     fn at(line: u32, character: u32) -> Position {
         Position { line, character }
@@ -116,6 +123,19 @@ mod tests {
         let mut document = Document::new(before, 1, "");
         document.apply(2, edits, Encoding::Utf16).unwrap();
         assert_eq!((text_of(&document).as_str(), document.version()), (after, 2));
+    }
+
+    #[test]
+    fn an_edit_ends_behind_its_text() {
+        let end = |edit: &Edit| {
+            let mut document = Document::new("a\r\nüx\n", 1, "");
+            document.apply(2, std::slice::from_ref(edit), Encoding::Utf16).unwrap();
+            edit.end_in(&document, Encoding::Utf16)
+        };
+        assert_eq!(end(&replace(at(1, 1)..at(1, 2), "\r\n🦀")), Some(ByteIdx(11)));
+        assert_eq!(end(&replace(at(1, 0)..at(2, 0), "")), Some(ByteIdx(3)));
+        assert_eq!(end(&replace(at(0, 9)..at(0, 9), "b")), Some(ByteIdx(2)));
+        assert_eq!(end(&Edit { range: None, text: "b".to_owned() }), None);
     }
 
     /// The obvious twin of [`Document::apply`]: a string, its lines found by walking over it.

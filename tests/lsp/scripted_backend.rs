@@ -1,13 +1,13 @@
 //! Models that say what the test tells them to, when it tells them to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cosec_ls::config::Settings;
 use cosec_ls::engine::{
-    Backend, Chunk, Decode, DecodeSink, DocumentId, Done, Finish, Request, RequestStats, Role,
-    State, TextChunk, TokenTrace, Totals,
+    Backend, Chunk, Decode, DecodeSink, DocumentId, Done, Finish, Hint, Request, RequestStats,
+    Role, State, TextChunk, TokenTrace, Totals,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -17,6 +17,8 @@ pub(crate) const HANG: Duration = Duration::from_secs(20);
 /// The test's end.
 pub(crate) struct Script {
     runs: mpsc::UnboundedReceiver<Run>,
+    hints: mpsc::UnboundedReceiver<Hint>,
+    n_dropped: Arc<AtomicUsize>,
     pub(crate) forgotten: mpsc::UnboundedReceiver<DocumentId>,
     pub(crate) configured: mpsc::UnboundedReceiver<Settings>,
     pub(crate) state: watch::Sender<State>,
@@ -26,6 +28,8 @@ pub(crate) struct Script {
 /// The server's end.
 struct ScriptedBackend {
     runs: mpsc::UnboundedSender<Run>,
+    hints: mpsc::UnboundedSender<Hint>,
+    n_dropped: Arc<AtomicUsize>,
     forgotten: mpsc::UnboundedSender<DocumentId>,
     configured: mpsc::UnboundedSender<Settings>,
     state: watch::Receiver<State>,
@@ -40,18 +44,25 @@ pub(crate) struct Run {
 
 pub(crate) fn scripted() -> (Arc<dyn Backend>, Script) {
     let (runs_in, runs) = mpsc::unbounded_channel();
+    let (hints_in, hints) = mpsc::unbounded_channel();
     let (forgotten_in, forgotten) = mpsc::unbounded_channel();
     let (configured_in, configured) = mpsc::unbounded_channel();
     let (state_in, state) = watch::channel(State::Unloaded);
     let panics = Arc::new(AtomicBool::new(false));
+    let n_dropped = Arc::new(AtomicUsize::new(0));
     let backend = ScriptedBackend {
         runs: runs_in,
+        hints: hints_in,
+        n_dropped: n_dropped.clone(),
         forgotten: forgotten_in,
         configured: configured_in,
         state,
         panics: panics.clone(),
     };
-    (Arc::new(backend), Script { runs, forgotten, configured, state: state_in, panics })
+    (
+        Arc::new(backend),
+        Script { runs, hints, n_dropped, forgotten, configured, state: state_in, panics },
+    )
 }
 
 impl Script {
@@ -66,6 +77,21 @@ impl Script {
         run.text(text);
         run.done(Finish::EndOfText);
         run.request
+    }
+
+    /// The next hint.
+    pub(crate) async fn hint(&mut self) -> Hint {
+        tokio::time::timeout(HANG, self.hints.recv()).await.expect("no hint came").unwrap()
+    }
+
+    /// How often all hints were dropped.
+    pub(crate) fn n_dropped_hints(&self) -> usize {
+        self.n_dropped.load(Ordering::SeqCst)
+    }
+
+    /// Whether hints came that no test looked at.
+    pub(crate) fn has_no_hint(&mut self) -> bool {
+        self.hints.is_empty()
     }
 
     /// Whether requests came that no test looked at.
@@ -125,6 +151,14 @@ impl Backend for ScriptedBackend {
         // A test that has ended wants no more runs.
         drop(self.runs.send(Run { request, sink }));
         decode
+    }
+
+    fn prefill(&self, hint: Hint) {
+        drop(self.hints.send(hint));
+    }
+
+    fn drop_hints(&self) {
+        self.n_dropped.fetch_add(1, Ordering::SeqCst);
     }
 
     fn forget(&self, document: &DocumentId) {

@@ -46,6 +46,10 @@ impl Cache for ToyCache {
     fn try_clone(&self) -> Result<Self, Error> {
         Ok(self.clone())
     }
+
+    fn bytes_at(&self, len: usize) -> usize {
+        self.0.len().max(len) * 4
+    }
 }
 
 impl ToyDecoder {

@@ -114,4 +114,8 @@ impl Cache for CpuKvCache {
     fn try_clone(&self) -> Result<Self, Error> {
         Ok(self.clone())
     }
+
+    fn bytes_at(&self, len: usize) -> usize {
+        self.shape.bytes(len.next_multiple_of(GROWTH).max(self.capacity))
+    }
 }

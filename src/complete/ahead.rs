@@ -1,0 +1,52 @@
+//! A place where the user may ask next, so that its prompt is evaluated before they do.
+//!
+//! Passes the very gate that questions pass, and shows a model nothing that a question could not show it.
+
+use std::path::PathBuf;
+
+use super::ask::{hint, terms};
+use super::file_rules::path_of;
+use super::trigger::admit;
+use super::{Completer, Trigger};
+use crate::config::Settings;
+use crate::engine::DocumentId;
+use crate::text::{ByteIdx, Document};
+
+/// Where the user may ask next.
+#[derive(Clone, Debug)]
+pub struct Prospect {
+    /// Whose text it is.
+    pub document: DocumentId,
+    /// Where the document lives on disk, for path globs; absent for unsaved buffers.
+    pub path: Option<PathBuf>,
+    /// The text as it is.
+    pub snapshot: Document,
+    /// The cursor; absent while nothing tells where in the document it is.
+    pub cursor: Option<ByteIdx>,
+}
+
+impl Completer {
+    /// Has the prompt of a question that may come evaluated in idle time, if such a question would be let through.
+    /// Never waits, and answers nothing.
+    pub fn prefill(&self, prospect: &Prospect, settings: &Settings) {
+        if !settings.prefill_ahead {
+            return;
+        }
+        let document = &prospect.snapshot;
+        let path = path_of(&prospect.document, prospect.path.as_deref());
+        let rules = self.shared.journal.rules(settings);
+        // Where nothing comes by itself the user may still ask.
+        if let Err(reason) = admit(document, &path, Trigger::Invoked, settings, &rules) {
+            return tracing::debug!(%reason, "nothing is evaluated ahead");
+        }
+        let hint = {
+            let state = self.shared.backend.state();
+            let state = state.borrow();
+            let terms = terms(settings, &rules, &path, document.language(), &state);
+            hint(prospect, &terms, settings, &state)
+        };
+        if let Some(hint) = hint {
+            self.shared.backend.prefill(hint);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Two tiny models and a `models.toml` that makes a pair of them: an engine without downloads.
+
+use std::fs;
+
+use cosec_ls::engine::pair::{self, Choice, Pair};
+use cosec_ls::registry::{Offline, Registry, RegistryOptions, Silent};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use super::tiny_gguf::TinyGguf;
+
+/// The profile of the pair.
+pub const PROFILE: &str = "tiny";
+
+/// A directory with the files of a pair; they go with it.
+pub struct TinyPair {
+    directory: TempDir,
+}
+
+impl TinyPair {
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut entries =
+            format!("[profiles.{PROFILE}]\nbase = \"tiny-base\"\nsecurity = \"tiny-security\"\n");
+        for (name, seed) in [("tiny-base", 1), ("tiny-security", 2)] {
+            let file = format!("{name}.gguf");
+            let path = TinyGguf { seed, ..TinyGguf::default() }.write(directory.path(), &file);
+            let sha256 = Sha256::digest(fs::read(path).unwrap());
+            entries += &format!(
+                "[models.{name}]\nfamily = \"qwen2\"\ncontext = 512\nstop_tokens = [\"<|end|>\"]\n\
+                 fim = {{ order = \"prefix-suffix-middle\", prefix = \"<|pre|>\", suffix = \"<|suf|>\", middle = \"<|mid|>\" }}\n\
+                 size_bytes = 1\nsha256 = \"{sha256:x}\"\nlicence = \"MIT\"\nsources = [{{ path = \"{file}\" }}]\n"
+            );
+        }
+        fs::write(directory.path().join("models.toml"), entries).unwrap();
+        Self { directory }
+    }
+
+    pub fn registry(&self) -> Registry {
+        let options = RegistryOptions {
+            user_manifest: Some(self.directory.path().join("models.toml")),
+            store: Some(self.directory.path().join("store")),
+            offline: Offline::Yes,
+            ..RegistryOptions::default()
+        };
+        Registry::open(options).unwrap()
+    }
+
+    pub fn load(&self) -> Pair {
+        let choice = Choice { threads: 2, profile: PROFILE, adapter: None };
+        pair::load(&self.registry(), choice, &Silent).unwrap()
+    }
+}
