@@ -40,7 +40,7 @@ enum EvalCommand {
 }
 
 /// How completions are drawn. Defaults are those of the paper's table 2.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct SamplingArgs {
     /// Where samples and tables go; a run with the same settings goes on with what is there
     #[arg(long, value_name = "DIR")]
