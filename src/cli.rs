@@ -55,7 +55,7 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure decoding on this machine, with and without hardening
     Bench(bench::BenchArgs),
-    /// Measure how secure and how correct completions are, with and without hardening
+    /// Measure how secure, how correct and how fast completions are, with and without hardening
     Eval(eval::EvalArgs),
     /// Say what is installed, what computes, and whether a completion works
     Doctor,

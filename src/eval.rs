@@ -2,8 +2,8 @@
 //!
 //! [`scenario`] reads what is to be completed, [`sample`] completes it, [`completion`] cuts at the function's end,
 //! [`judge`] says whether the result is secure, [`functional`] whether it is correct. Generated code runs in [`sandbox`]
-//! only. [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. Called by the
-//! command line; knows no editor and prints nothing.
+//! only. [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. [`timing`] and
+//! [`latency`] measure what hardening costs in time. Called by the command line; knows no editor and prints nothing.
 
 pub mod scenario;
 
@@ -22,6 +22,10 @@ pub mod record;
 pub mod statistics;
 
 pub mod report;
+
+pub mod timing;
+
+pub mod latency;
 
 use std::io;
 use std::path::{Path, PathBuf};

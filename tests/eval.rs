@@ -1,5 +1,7 @@
-//! The evaluation, without models: scenarios, the sandbox, the judges, and samples on disk.
+//! The evaluation, without models or with tiny ones: scenarios, the sandbox, the judges, samples on disk, and whole
+//! commands.
 
+mod commands;
 mod functional;
 mod judges;
 mod records;

@@ -1,7 +1,8 @@
-//! `cosec-ls eval …`: how secure and how correct completions are, with and without hardening, measured here.
+//! `cosec-ls eval …`: how secure, how correct and how fast completions are, with and without hardening, measured here.
 
 pub mod compare;
 pub mod functional;
+pub mod latency;
 pub mod plan;
 pub mod security;
 
@@ -37,6 +38,8 @@ enum EvalCommand {
     Functional(functional::FunctionalArgs),
     /// Show the paired difference between two runs
     Compare(compare::CompareArgs),
+    /// Measure the time of 20 tokens and of the first one, with and without hardening, as in table 8
+    Latency(latency::LatencyArgs),
 }
 
 /// How completions are drawn. Defaults are those of the paper's table 2.
@@ -95,6 +98,7 @@ pub fn run(args: &EvalArgs, registry: &Registry, settings: Settings) -> Result<E
         EvalCommand::Security(args) => security::run(args, registry, settings),
         EvalCommand::Functional(args) => functional::run(args, registry, settings),
         EvalCommand::Compare(args) => compare::run(args),
+        EvalCommand::Latency(args) => latency::run(args, registry, &settings),
     }
 }
 
@@ -134,8 +138,6 @@ impl SamplingArgs {
     /// What must be the same for samples to be of one run; `more` is the command's own part.
     fn settings(&self, pair: &Pair, more: &[(&str, Value)]) -> Map<String, Value> {
         let profile = &pair.profile;
-        // Numbers as they were typed, not as the nearest double to a float.
-        let number = |x: f32| json!(x.to_string().parse::<f64>().unwrap_or(f64::from(x)));
         let law = self.laws(pair).first().copied().unwrap_or(profile.decoding);
         let ours = [
             ("base", json!(profile.base)),
@@ -152,6 +154,11 @@ impl SamplingArgs {
         let all = ours.iter().chain(more);
         all.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
     }
+}
+
+/// A number as it was typed, not as the nearest double to a float.
+fn number(x: f32) -> Value {
+    json!(x.to_string().parse::<f64>().unwrap_or(f64::from(x)))
 }
 
 /// The sandbox, after saying what does not hold in it.
