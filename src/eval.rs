@@ -3,7 +3,8 @@
 //! [`scenario`] reads what is to be completed, [`sample`] completes it, [`completion`] cuts at the function's end,
 //! [`judge`] says whether the result is secure, [`functional`] whether it is correct. Generated code runs in [`sandbox`]
 //! only. [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. [`timing`] and
-//! [`latency`] measure what hardening costs in time. Called by the command line; knows no editor and prints nothing.
+//! [`latency`] measure what hardening costs in time, [`keystrokes`] sums up a typing replay. Called by the command line;
+//! knows no editor and prints nothing.
 
 pub mod scenario;
 
@@ -26,6 +27,8 @@ pub mod report;
 pub mod timing;
 
 pub mod latency;
+
+pub mod keystrokes;
 
 use std::io;
 use std::path::{Path, PathBuf};

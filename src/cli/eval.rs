@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod functional;
+pub mod keystrokes;
 pub mod latency;
 pub mod plan;
 pub mod security;
@@ -40,6 +41,8 @@ enum EvalCommand {
     Compare(compare::CompareArgs),
     /// Measure the time of 20 tokens and of the first one, with and without hardening, as in table 8
     Latency(latency::LatencyArgs),
+    /// Type a line again, and measure what every keystroke costs
+    Keystrokes(keystrokes::KeystrokesArgs),
 }
 
 /// How completions are drawn. Defaults are those of the paper's table 2.
@@ -93,12 +96,13 @@ enum RatioRule {
 ///
 /// # Errors
 /// Whatever stopped it, in words for people.
-pub fn run(args: &EvalArgs, registry: &Registry, settings: Settings) -> Result<ExitCode> {
+pub fn run(args: &EvalArgs, registry: Registry, settings: Settings) -> Result<ExitCode> {
     match &args.command {
-        EvalCommand::Security(args) => security::run(args, registry, settings),
-        EvalCommand::Functional(args) => functional::run(args, registry, settings),
+        EvalCommand::Security(args) => security::run(args, &registry, settings),
+        EvalCommand::Functional(args) => functional::run(args, &registry, settings),
         EvalCommand::Compare(args) => compare::run(args),
-        EvalCommand::Latency(args) => latency::run(args, registry, &settings),
+        EvalCommand::Latency(args) => latency::run(args, &registry, &settings),
+        EvalCommand::Keystrokes(args) => keystrokes::run(args, registry, settings),
     }
 }
 

@@ -26,7 +26,7 @@ fn parse(command: &str) -> Result<Line, clap::Error> {
 
 fn run(machine: &Machine, command: &str) -> Result<()> {
     let settings = Settings { profile: "pair".to_owned(), threads: 2, ..Settings::default() };
-    eval::run(&parse(command)?.eval, &machine.registry(), settings).map(drop)
+    eval::run(&parse(command)?.eval, machine.registry(), settings).map(drop)
 }
 
 #[test]
