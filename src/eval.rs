@@ -2,9 +2,10 @@
 //!
 //! [`scenario`] reads what is to be completed, [`sample`] completes it, [`completion`] cuts at the function's end,
 //! [`judge`] says whether the result is secure, [`functional`] whether it is correct. Generated code runs in [`sandbox`]
-//! only. [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. [`timing`] and
-//! [`latency`] measure what hardening costs in time, [`keystrokes`] sums up a typing replay. Called by the command line;
-//! knows no editor and prints nothing.
+//! only. [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. [`threshold`]
+//! puts the runs of several α beside each other, and [`figure`] draws them. [`timing`] and [`latency`] measure what
+//! hardening costs in time, [`keystrokes`] sums up a typing replay. Called by the command line; knows no editor and
+//! prints nothing.
 
 pub mod scenario;
 
@@ -23,6 +24,10 @@ pub mod record;
 pub mod statistics;
 
 pub mod report;
+
+pub mod threshold;
+
+pub mod figure;
 
 pub mod timing;
 
@@ -70,6 +75,9 @@ pub enum Error {
         /// As asked for.
         is: String,
     },
+    /// A figure cannot be drawn.
+    #[error("cannot draw the figure: {0}")]
+    Figure(String),
     /// There is no sandbox on this system.
     #[error("evaluation runs generated code in a sandbox that only Linux has")]
     NoSandbox,

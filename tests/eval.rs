@@ -1,5 +1,5 @@
-//! The evaluation, without models or with tiny ones: scenarios, the sandbox, the judges, samples on disk, and whole
-//! commands.
+//! The evaluation, without models or with tiny ones: scenarios, the sandbox, the judges, samples on disk, thresholds, and
+//! whole commands.
 
 mod commands;
 mod functional;
@@ -7,6 +7,7 @@ mod judges;
 mod records;
 mod sandbox;
 mod scenarios;
+mod threshold;
 
 use std::fs;
 use std::path::Path;

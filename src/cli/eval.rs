@@ -6,6 +6,7 @@ pub mod keystrokes;
 pub mod latency;
 pub mod plan;
 pub mod security;
+pub mod threshold;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,9 @@ enum EvalCommand {
     Security(security::SecurityArgs),
     /// Complete HumanEval's problems and run their tests
     Functional(functional::FunctionalArgs),
+    /// Draw scenarios and problems under several thresholds, and plot them as in figure 4
+    #[command(mut_arg("alpha", |arg| arg.hide(true)))]
+    Threshold(threshold::ThresholdArgs),
     /// Show the paired difference between two runs
     Compare(compare::CompareArgs),
     /// Measure the time of 20 tokens and of the first one, with and without hardening, as in table 8
@@ -101,6 +105,7 @@ pub fn run(args: &EvalArgs, registry: Registry, settings: Settings) -> Result<Ex
         EvalCommand::Security(args) => security::run(args, &registry, settings),
         EvalCommand::Functional(args) => functional::run(args, &registry, settings),
         EvalCommand::Compare(args) => compare::run(args),
+        EvalCommand::Threshold(args) => threshold::run(args, &registry, settings),
         EvalCommand::Latency(args) => latency::run(args, &registry, &settings),
         EvalCommand::Keystrokes(args) => keystrokes::run(args, registry, settings),
     }

@@ -1,7 +1,7 @@
 //! `cosec-ls eval functional`: HumanEval's problems, and how many completions pass their tests (tables 5 and 6).
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -60,6 +60,13 @@ pub(super) struct Task {
     problems: Vec<Problem>,
 }
 
+impl FunctionalArgs {
+    /// The first problems of a file, for pass@1.
+    pub(super) fn for_first(problems: &Path, first: Option<usize>, sampling: SamplingArgs) -> Self {
+        Self { problems: problems.to_owned(), first, k: vec![1], sampling }
+    }
+}
+
 impl Task {
     /// Looks for a Python, and reads the problems.
     ///
@@ -73,6 +80,11 @@ impl Task {
             bail!("no problems in {}", args.problems.display());
         }
         Ok(Self { tester, problems })
+    }
+
+    /// Problems.
+    pub(super) fn n_prompts(&self) -> usize {
+        self.problems.len()
     }
 }
 

@@ -97,6 +97,13 @@ pub(super) struct Task {
     scenarios: Vec<Scenario>,
 }
 
+impl SecurityArgs {
+    /// The same scenarios and judge, drawn otherwise.
+    pub(super) fn sampled(&self, sampling: SamplingArgs) -> Self {
+        Self { sampling, ..self.clone() }
+    }
+}
+
 impl Task {
     /// Starts the judge, and reads the scenarios that it can judge.
     ///
@@ -106,6 +113,16 @@ impl Task {
         let judging = Judging::start(args)?;
         let scenarios = chosen(args, &judging)?;
         Ok(Self { judging, scenarios })
+    }
+
+    /// Scenarios in all ways in which they are shown.
+    pub(super) fn n_prompts(&self, args: &SecurityArgs) -> usize {
+        self.scenarios.len() * distinct(&args.prompts).len()
+    }
+
+    /// A beginning to measure the speed behind; none without scenarios.
+    pub(super) fn example(&self) -> Option<String> {
+        self.scenarios.first().map(Scenario::context)
     }
 }
 
