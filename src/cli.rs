@@ -55,7 +55,7 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure decoding on this machine, with and without hardening
     Bench(bench::BenchArgs),
-    /// Measure how secure and how correct completions are, with and without hardening
+    /// Measure how secure, how correct and how fast completions are, with and without hardening
     Eval(eval::EvalArgs),
     /// Say what is installed, what computes, and whether a completion works
     Doctor,
@@ -89,7 +89,7 @@ impl Cli {
             Command::Models(args) => models::run(args, registry).map(|()| ExitCode::SUCCESS),
             Command::Train(args) => train::run(&args, &registry, self.threads),
             Command::Bench(args) => bench::run(&args, &registry, &settings),
-            Command::Eval(args) => eval::run(&args, &registry, settings),
+            Command::Eval(args) => eval::run(&args, registry, settings),
             Command::Doctor => doctor::run(registry, settings),
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! [`scenario`] reads what is to be completed, [`sample`] completes it, [`completion`] cuts at the function's end,
 //! [`judge`] says whether the result is secure, [`functional`] whether it is correct. Generated code runs in [`sandbox`]
-//! only. [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. Called by the
-//! command line; knows no editor and prints nothing.
+//! only. [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. [`threshold`]
+//! puts the runs of several α beside each other, and [`figure`] draws them. [`timing`] and [`latency`] measure what
+//! hardening costs in time, [`keystrokes`] sums up a typing replay. Called by the command line; knows no editor and
+//! prints nothing.
 
 pub mod scenario;
 
@@ -22,6 +24,16 @@ pub mod record;
 pub mod statistics;
 
 pub mod report;
+
+pub mod threshold;
+
+pub mod figure;
+
+pub mod timing;
+
+pub mod latency;
+
+pub mod keystrokes;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,6 +75,9 @@ pub enum Error {
         /// As asked for.
         is: String,
     },
+    /// A figure cannot be drawn.
+    #[error("cannot draw the figure: {0}")]
+    Figure(String),
     /// There is no sandbox on this system.
     #[error("evaluation runs generated code in a sandbox that only Linux has")]
     NoSandbox,

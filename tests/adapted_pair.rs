@@ -20,12 +20,12 @@ use crate::support::tiny_gguf::TinyGguf;
 const TOKENS: [u32; 6] = [3, 1, 4, 1, 5, 9];
 
 /// A directory with two tiny models, an adapter for the second, and a `models.toml`.
-struct Machine {
+pub struct Machine {
     directory: TempDir,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let machine = Self { directory: tempfile::tempdir().unwrap() };
         let mut entries = String::new();
         for (name, seed) in [("big", 1), ("little", 2)] {
@@ -81,15 +81,18 @@ impl Machine {
         write(&adapter(&model), &self.path("safe"), &description).unwrap();
     }
 
-    fn load(&self, profile: &str, adapter: Option<&str>) -> Result<Pair, LoadError> {
+    pub fn registry(&self) -> Registry {
         let options = RegistryOptions {
             user_manifest: Some(self.path("models.toml")),
             store: Some(self.path("store")),
             offline: Offline::Yes,
             ..RegistryOptions::default()
         };
-        let registry = Registry::open(options).unwrap();
-        pair::load(&registry, Choice { threads: 2, profile, adapter }, &Silent)
+        Registry::open(options).unwrap()
+    }
+
+    fn load(&self, profile: &str, adapter: Option<&str>) -> Result<Pair, LoadError> {
+        pair::load(&self.registry(), Choice { threads: 2, profile, adapter }, &Silent)
     }
 }
 

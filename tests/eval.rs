@@ -1,10 +1,13 @@
-//! The evaluation, without models: scenarios, the sandbox, the judges, and samples on disk.
+//! The evaluation, without models or with tiny ones: scenarios, the sandbox, the judges, samples on disk, thresholds, and
+//! whole commands.
 
+mod commands;
 mod functional;
 mod judges;
 mod records;
 mod sandbox;
 mod scenarios;
+mod threshold;
 
 use std::fs;
 use std::path::Path;

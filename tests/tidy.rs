@@ -54,7 +54,7 @@ const OUTSIDE_CRATES: [(&str, &[&str]); 35] = [
     ("indicatif", &["cli"]),
     ("libc", &["kernel/bf16.rs", "eval/sandbox.rs"]),
     ("memmap2", &["model/gguf.rs"]),
-    ("plotters", &["train/log.rs"]),
+    ("plotters", &["train/log.rs", "eval/figure.rs"]),
     ("pulp", &["kernel"]),
     ("rand_chacha", &["decode/rng.rs", "model/dropout.rs", "model/lora.rs", "eval/statistics.rs"]),
     (

@@ -2,22 +2,20 @@
 //!
 //! The ways of decoding take turns within one run, because machines drift: it is the ratios that say something.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::config::{DraftTokens, Mode, Settings};
-use crate::decode::draft_length::DraftLength;
-use crate::decode::generate::{Guide, Limits, PREFILL_CHUNK, generate};
-use crate::decode::rng::Draws;
-use crate::decode::{CoDecoder, Role, Sequence, Step};
+use crate::config::Settings;
+use crate::decode::generate::PREFILL_CHUNK;
+use crate::decode::{Role, Sequence};
 use crate::engine::decoding::new_sequence;
-use crate::engine::pair::{self, Choice, Pair};
-use crate::eval::sample::law;
+use crate::engine::pair::{self, Choice};
+use crate::eval::statistics::median;
+use crate::eval::timing::{Drawing, Run, Stopwatch, Way};
 use crate::model::{Decoder, LanguageModel, LanguageModelCache, LogitRows, device};
 use crate::registry::Registry;
 
@@ -48,20 +46,6 @@ pub struct BenchArgs {
 /// What is decoded when no file is given.
 const SAMPLE: &str = include_str!("../complete.rs");
 
-/// A way of decoding.
-#[derive(Clone, Copy, Debug)]
-struct Way {
-    name: &'static str,
-    mode: Mode,
-    draft_tokens: DraftTokens,
-}
-
-const WAYS: [Way; 3] = [
-    Way { name: "off", mode: Mode::Off, draft_tokens: DraftTokens::Fixed(1) },
-    Way { name: "cosec, plain steps", mode: Mode::Cosec, draft_tokens: DraftTokens::Fixed(1) },
-    Way { name: "cosec, speculative", mode: Mode::Cosec, draft_tokens: DraftTokens::Auto },
-];
-
 /// Prints the figures.
 ///
 /// # Errors
@@ -79,7 +63,7 @@ pub fn run(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Result
         device::choose_threads(settings.threads),
         peak_memory().map_or("?".to_owned(), |bytes| (bytes / 1_000_000).to_string())
     );
-    let mut bench = Bench { pair: &pair, args, lengths: [const { None }; WAYS.len()] };
+    let mut bench = Bench { stopwatch: Stopwatch::new(&pair), args };
     for (name, text) in prompts(args)? {
         let tokens = pair.tokenizer.encode(&text)?;
         bench.file(&name, &tokens)?;
@@ -107,23 +91,11 @@ fn prompts(args: &BenchArgs) -> Result<Vec<(String, String)>> {
 
 /// A loaded pair under the stopwatch.
 struct Bench<'a> {
-    pair: &'a Pair,
+    stopwatch: Stopwatch<'a>,
     args: &'a BenchArgs,
-    /// What each way learned of draft lengths; as in the engine, it outlives a request.
-    lengths: [Option<DraftLength>; WAYS.len()],
 }
 
-/// What one decoding gave.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    seconds: f64,
-    tokens: usize,
-    rounds: usize,
-    proposed: usize,
-    accepted: usize,
-}
-
-impl<'a> Bench<'a> {
+impl Bench<'_> {
     fn file(&mut self, name: &str, tokens: &[u32]) -> Result<()> {
         let prompt = &tokens[..tokens.len().min(self.args.prompt)];
         println!("\n{name}, {} tokens of it as prompt", prompt.len());
@@ -137,9 +109,9 @@ impl<'a> Bench<'a> {
 
     /// Both caches with the prompt, and what that took.
     fn prefill(&self, prompt: &[u32]) -> Result<Sequence<LanguageModelCache>> {
-        let mut sequence = new_sequence(self.pair);
+        let mut sequence = new_sequence(self.stopwatch.pair());
         sequence.retarget(prompt.to_vec());
-        let decoder = self.decoder(WAYS[1], 0.0, 0);
+        let decoder = self.stopwatch.decoder(self.drawing(Way::Plain, 0.0, 0));
         for role in [Role::Base, Role::Security] {
             let started = Instant::now();
             while decoder.prefill(&mut sequence, role, PREFILL_CHUNK)? > 0 {}
@@ -164,7 +136,7 @@ impl<'a> Bench<'a> {
                     times.push(started.elapsed().as_secs_f64() * 1e3);
                     sequence.settle();
                 }
-                figures.push(format!("{n_rows} in {:.1} ms", median(&mut times)));
+                figures.push(format!("{n_rows} in {:.1} ms", middle(&times)));
             }
             println!("rows of one forward, {role:?}: {}", figures.join(", "));
         }
@@ -178,25 +150,23 @@ impl<'a> Bench<'a> {
         sequence: &mut Sequence<LanguageModelCache>,
         prompt: &[u32],
     ) -> Result<()> {
-        let mut runs = [const { Vec::new() }; WAYS.len()];
+        let mut runs = [const { Vec::new() }; Way::ALL.len()];
         for seed in 0..self.args.rounds as u64 {
-            for (idx, way) in WAYS.iter().enumerate() {
+            for (way, runs) in Way::ALL.into_iter().zip(&mut runs) {
                 sequence.retarget(prompt.to_vec());
-                let decoder = self.decoder(*way, temperature, seed);
-                let learned = self.lengths[idx].clone();
-                let mut length = learned.unwrap_or_else(|| DraftLength::new(way.draft_tokens));
-                runs[idx].push(decode(&decoder, sequence, self.args.tokens, &mut length)?);
-                self.lengths[idx] = Some(length);
+                let drawing = self.drawing(way, temperature, seed);
+                runs.push(self.stopwatch.decode(drawing, sequence)?);
             }
         }
         println!("temperature {temperature}, tokens per second (median of {}):", runs[0].len());
         let rates = runs.each_ref().map(|runs| {
-            median(&mut runs.iter().map(|run| run.tokens as f64 / run.seconds).collect::<Vec<_>>())
+            let rates = runs.iter().map(|run: &Run| run.n_tokens as f64 / run.seconds);
+            middle(&rates.collect::<Vec<_>>())
         });
-        for ((way, runs), rate) in WAYS.iter().zip(&runs).zip(rates) {
+        for ((way, runs), rate) in Way::ALL.iter().zip(&runs).zip(rates) {
             println!(
                 "  {:<20} {rate:>6.1}  ×{:.2} of off{}",
-                way.name,
+                way.name(),
                 rate / rates[0],
                 details(runs)
             );
@@ -207,8 +177,8 @@ impl<'a> Bench<'a> {
     /// The time of one token of the base after more and more context.
     fn context(&self, most: usize) -> Result<()> {
         println!("\none token of the base after so many");
-        let model = &self.pair.base;
-        let tokens = self.pair.tokenizer.encode(SAMPLE)?;
+        let model = &self.stopwatch.pair().base;
+        let tokens = self.stopwatch.pair().tokenizer.encode(SAMPLE)?;
         let mut cache = model.new_cache();
         let mut done = 0;
         let mut wanted = 128;
@@ -226,7 +196,7 @@ impl<'a> Bench<'a> {
                 times.push(started.elapsed().as_secs_f64() * 1e3);
                 crate::model::Cache::truncate(&mut cache, done);
             }
-            println!("{wanted:>6} tokens: {:.1} ms", median(&mut times));
+            println!("{wanted:>6} tokens: {:.1} ms", middle(&times));
             wanted *= 2;
         }
         Ok(())
@@ -234,78 +204,35 @@ impl<'a> Bench<'a> {
 
     fn model(&self, role: Role) -> &LanguageModel {
         match role {
-            Role::Base => &self.pair.base,
-            Role::Security => &self.pair.security,
+            Role::Base => &self.stopwatch.pair().base,
+            Role::Security => &self.stopwatch.pair().security,
         }
     }
 
-    fn decoder(&self, way: Way, temperature: f32, seed: u64) -> CoDecoder<'a, LanguageModel> {
-        let law = law(self.pair.profile.decoding, way.mode, temperature, temperature);
-        let draws = Draws { seed, sample: 0 };
-        CoDecoder { base: &self.pair.base, security: &self.pair.security, law, draws }
+    fn drawing(&self, way: Way, temperature: f32, seed: u64) -> Drawing {
+        Drawing { way, temperature, seed, n_tokens: self.args.tokens }
     }
 }
 
 /// Acceptance and the lengths of rounds, where there were any.
 fn details(runs: &[Run]) -> String {
     let sum = |part: fn(&Run) -> usize| runs.iter().map(part).sum::<usize>() as f64;
-    let proposed = sum(|run| run.proposed);
+    let proposed = sum(|run| run.n_proposed);
     if proposed == 0.0 {
         return String::new();
     }
-    let mut text = format!("; {:.0} % accepted", 100.0 * sum(|run| run.accepted) / proposed);
-    let rounds = sum(|run| run.rounds);
+    let mut text = format!("; {:.0} % accepted", 100.0 * sum(|run| run.n_accepted) / proposed);
+    let rounds = sum(|run| run.n_rounds);
     if rounds > 0.0 {
-        text += &format!(", {:.1} tokens per forward of the base", sum(|run| run.tokens) / rounds);
+        text +=
+            &format!(", {:.1} tokens per forward of the base", sum(|run| run.n_tokens) / rounds);
     }
     text
 }
 
-fn decode(
-    decoder: &CoDecoder<'_, LanguageModel>,
-    sequence: &mut Sequence<LanguageModelCache>,
-    max_tokens: usize,
-    length: &mut DraftLength,
-) -> Result<Run> {
-    let limits = Limits { max_tokens, time_budget: Duration::MAX };
-    let mut run = Run::default();
-    let started = Instant::now();
-    generate(decoder, sequence, limits, length, &mut Counter { run: &mut run })?;
-    run.seconds = started.elapsed().as_secs_f64();
-    Ok(run)
-}
-
-/// Counts, and never ends a decoding.
-struct Counter<'a> {
-    run: &'a mut Run,
-}
-
-impl Guide for Counter<'_> {
-    fn cancelled(&self) -> bool {
-        false
-    }
-
-    fn allowed(&self) -> Option<Vec<u32>> {
-        None
-    }
-
-    fn verified(&mut self, _n_drafts: usize) {
-        self.run.rounds += 1;
-    }
-
-    fn observe(&mut self, step: &Step) -> ControlFlow<()> {
-        self.run.tokens += 1;
-        self.run.proposed += usize::from(step.proposed());
-        self.run.accepted += usize::from(step.accepted());
-        ControlFlow::Continue(())
-    }
-
-    fn prefilled(&mut self, _base: usize, _security: usize) {}
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// The median of measurements, of which there are some.
+fn middle(values: &[f64]) -> f64 {
+    median(values).unwrap_or(f64::NAN)
 }
 
 /// The largest resident set of this process, in bytes; known on Linux only.

@@ -1,9 +1,12 @@
-//! `cosec-ls eval …`: how secure and how correct completions are, with and without hardening, measured here.
+//! `cosec-ls eval …`: how secure, how correct and how fast completions are, with and without hardening, measured here.
 
 pub mod compare;
 pub mod functional;
+pub mod keystrokes;
+pub mod latency;
 pub mod plan;
 pub mod security;
+pub mod threshold;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,12 +38,19 @@ enum EvalCommand {
     Security(security::SecurityArgs),
     /// Complete HumanEval's problems and run their tests
     Functional(functional::FunctionalArgs),
+    /// Draw scenarios and problems under several thresholds, and plot them as in figure 4
+    #[command(mut_arg("alpha", |arg| arg.hide(true)))]
+    Threshold(threshold::ThresholdArgs),
     /// Show the paired difference between two runs
     Compare(compare::CompareArgs),
+    /// Measure the time of 20 tokens and of the first one, with and without hardening, as in table 8
+    Latency(latency::LatencyArgs),
+    /// Type a line again, and measure what every keystroke costs
+    Keystrokes(keystrokes::KeystrokesArgs),
 }
 
 /// How completions are drawn. Defaults are those of the paper's table 2.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct SamplingArgs {
     /// Where samples and tables go; a run with the same settings goes on with what is there
     #[arg(long, value_name = "DIR")]
@@ -93,11 +103,14 @@ enum RatioRule {
 ///
 /// # Errors
 /// Whatever stopped it, in words for people.
-pub fn run(args: &EvalArgs, registry: &Registry, settings: Settings) -> Result<ExitCode> {
+pub fn run(args: &EvalArgs, registry: Registry, settings: Settings) -> Result<ExitCode> {
     match &args.command {
-        EvalCommand::Security(args) => security::run(args, registry, settings),
-        EvalCommand::Functional(args) => functional::run(args, registry, settings),
+        EvalCommand::Security(args) => security::run(args, &registry, settings),
+        EvalCommand::Functional(args) => functional::run(args, &registry, settings),
         EvalCommand::Compare(args) => compare::run(args),
+        EvalCommand::Threshold(args) => threshold::run(args, &registry, settings),
+        EvalCommand::Latency(args) => latency::run(args, &registry, &settings),
+        EvalCommand::Keystrokes(args) => keystrokes::run(args, registry, settings),
     }
 }
 
@@ -137,8 +150,6 @@ impl SamplingArgs {
     /// What must be the same for samples to be of one run; `more` is the command's own part.
     fn settings(&self, pair: &Pair, more: &[(&str, Value)]) -> Map<String, Value> {
         let profile = &pair.profile;
-        // Numbers as they were typed, not as the nearest double to a float.
-        let number = |x: f32| json!(x.to_string().parse::<f64>().unwrap_or(f64::from(x)));
         let law = self.laws(pair).first().copied().unwrap_or(profile.decoding);
         let ours = [
             ("base", json!(profile.base)),
@@ -155,6 +166,11 @@ impl SamplingArgs {
         let all = ours.iter().chain(more);
         all.map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
     }
+}
+
+/// A number as it was typed, not as the nearest double to a float.
+fn number(x: f32) -> Value {
+    json!(x.to_string().parse::<f64>().unwrap_or(f64::from(x)))
 }
 
 /// The sandbox, after saying what does not hold in it.

@@ -24,29 +24,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Fetches what is missing of the profile, with a progress bar, and starts loading it.
+    /// Fetches what is missing of the profile, with a progress bar, and loads it.
     ///
     /// # Errors
     /// If a file cannot be had.
     pub fn start(registry: Registry, settings: Settings) -> Result<Self> {
-        let profile = registry.profile(&settings.profile)?.clone();
-        // Looked at before gigabytes are fetched for it.
-        if let Some(adapter) = settings.adapter.as_ref().or(profile.adapter.as_ref()) {
-            registry.adapter_files(adapter)?;
-        }
-        let progress = Terminal::new();
-        for name in profile.models() {
-            registry.ensure(name, &progress)?;
-        }
-        let runtime = Runtime::new().context("cannot start the asynchronous runtime")?;
-        let engine = LocalEngine::start(registry, settings.clone(), Reuse::Keep)
-            .context("cannot start the engine's thread")?;
-        let engine = Arc::new(engine);
+        let (runtime, engine) = start_engine(registry, &settings, Reuse::Keep)?;
         let completer = Completer::new(engine.clone() as Arc<dyn Backend>);
-        engine.warm();
-        let session = Self { runtime, engine, completer, settings };
-        session.wait_until_ready()?;
-        Ok(session)
+        Ok(Self { runtime, engine, completer, settings })
     }
 
     /// The settings that questions are asked with.
@@ -106,14 +91,37 @@ impl Session {
     pub fn completer(&self) -> &Completer {
         &self.completer
     }
+}
 
-    fn wait_until_ready(&self) -> Result<()> {
-        let mut state = self.engine.state();
-        let settled = |state: &State| matches!(state, State::Ready(_) | State::Failed { .. });
-        let settled = self.runtime.block_on(state.wait_for(settled));
-        match &*settled.context("the engine has ended")? {
-            State::Failed { reason } => bail!("{reason}"),
-            _ => Ok(()),
-        }
+/// Fetches what is missing of the profile, with a progress bar, and starts an engine that has loaded it.
+///
+/// # Errors
+/// If a file cannot be had or loaded.
+pub fn start_engine(
+    registry: Registry,
+    settings: &Settings,
+    reuse: Reuse,
+) -> Result<(Runtime, Arc<LocalEngine>)> {
+    let profile = registry.profile(&settings.profile)?.clone();
+    // Looked at before gigabytes are fetched for it.
+    if let Some(adapter) = settings.adapter.as_ref().or(profile.adapter.as_ref()) {
+        registry.adapter_files(adapter)?;
     }
+    let progress = Terminal::new();
+    for name in profile.models() {
+        registry.ensure(name, &progress)?;
+    }
+    let runtime = Runtime::new().context("cannot start the asynchronous runtime")?;
+    let engine = LocalEngine::start(registry, settings.clone(), reuse)
+        .context("cannot start the engine's thread")?;
+    let engine = Arc::new(engine);
+    engine.warm();
+    let mut state = engine.state();
+    let settled = |state: &State| matches!(state, State::Ready(_) | State::Failed { .. });
+    let settled = runtime.block_on(state.wait_for(settled)).context("the engine has ended")?;
+    if let State::Failed { reason } = &*settled {
+        bail!("{reason}");
+    }
+    drop(settled);
+    Ok((runtime, engine))
 }

@@ -21,7 +21,7 @@ const SIDES: [(&str, Side); 2] =
     [("distinct", |counts| &counts.distinct), ("all", |counts| &counts.all)];
 
 /// The samples of one prompt kind and mode, counted per scenario.
-type ByScenario = BTreeMap<String, Counts>;
+pub(super) type ByScenario = BTreeMap<String, Counts>;
 
 /// The samples of one kind of prompts, counted per mode and scenario.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,7 @@ impl Columns {
     }
 }
 
-fn by_scenario(mut samples: Vec<&SecuritySample>) -> ByScenario {
+pub(super) fn by_scenario(mut samples: Vec<&SecuritySample>) -> ByScenario {
     // A run adds samples in rounds; of equal ones, the first counts.
     samples.sort_by_key(|sample| (&sample.scenario, sample.sample));
     let groups = samples.chunk_by(|a, b| a.scenario == b.scenario);
@@ -185,7 +185,7 @@ pub fn compare_security(a: &[SecuritySample], b: &[SecuritySample]) -> String {
 }
 
 /// Each problem's pass@k in one mode; problems with fewer than k samples have none.
-fn passes(samples: &[FunctionalSample], mode: Mode, k: usize) -> BTreeMap<&str, f64> {
+pub(super) fn passes(samples: &[FunctionalSample], mode: Mode, k: usize) -> BTreeMap<&str, f64> {
     let mut problems: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for sample in samples.iter().filter(|sample| sample.law.mode == mode) {
         let (n, n_correct) = problems.entry(&sample.task_id).or_default();
@@ -245,14 +245,14 @@ fn paired(a: &BTreeMap<&str, f64>, b: &BTreeMap<&str, f64>) -> Vec<(Vec<f64>, Ve
 }
 
 /// `71.3 [60.2, 80.0] (n = 212)`.
-fn percent(estimate: Option<Estimate>) -> String {
+pub(super) fn percent(estimate: Option<Estimate>) -> String {
     estimate.map_or("–".to_owned(), |Estimate { value, low, high, n_values, .. }| {
         format!("{:.1} [{:.1}, {:.1}] (n = {n_values})", 100.0 * value, 100.0 * low, 100.0 * high)
     })
 }
 
 /// `+8.1 [+2.0, +14.4]`, in percentage points.
-fn points(estimate: Option<Estimate>) -> String {
+pub(super) fn points(estimate: Option<Estimate>) -> String {
     estimate.map_or("–".to_owned(), |Estimate { value, low, high, .. }| {
         format!("{:+.1} [{:+.1}, {:+.1}]", 100.0 * value, 100.0 * low, 100.0 * high)
     })

@@ -117,6 +117,27 @@ pub fn difference(pairs: &[(Vec<f64>, Vec<f64>)]) -> Option<Estimate> {
     estimate(&groups, |[a, b]| b - a)
 }
 
+/// The geometric mean of the groups' ratios, with the interval of their logarithms' mean; none if no group has a value.
+/// A ratio and its inverse weigh the same, unlike in the arithmetic mean.
+pub fn geometric_mean(groups: &[Vec<f64>]) -> Option<Estimate> {
+    let logarithms: Vec<Vec<f64>> =
+        groups.iter().map(|group| group.iter().map(|ratio| ratio.ln()).collect()).collect();
+    let Estimate { value, low, high, .. } = mean(&logarithms)?;
+    let estimate = mean(groups)?;
+    Some(Estimate { value: value.exp(), low: low.exp(), high: high.exp(), ..estimate })
+}
+
+/// The value in the middle, or the mean of the two there; none of no values.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        1 => Some(values[middle]),
+        _ => Some((values.get(middle.checked_sub(1)?)? + values[middle]) / 2.0),
+    }
+}
+
 fn estimate<const S: usize>(
     groups: &[[&[f64]; S]],
     figure: impl Fn([f64; S]) -> f64,
@@ -240,6 +261,36 @@ mod tests {
         let estimate = mean(&[group]).unwrap();
         assert!((estimate.low - (0.3 - 1.96 * 0.0458)).abs() < 0.015, "{estimate:?}");
         assert!((estimate.high - (0.3 + 1.96 * 0.0458)).abs() < 0.015, "{estimate:?}");
+    }
+
+    #[test]
+    fn a_ratio_and_its_inverse_cancel() {
+        let even = geometric_mean(&[vec![2.0, 0.5], vec![4.0, 0.25]]).unwrap();
+        near(even.value, 1.0);
+        let constant = geometric_mean(&[vec![1.25; 4], vec![1.25; 3]]).unwrap();
+        near(constant.value, 1.25);
+        near(constant.low, 1.25);
+        near(constant.high, 1.25);
+        assert_eq!((constant.n_groups, constant.n_values), (2, 7));
+        assert_eq!(geometric_mean(&[]), None);
+    }
+
+    #[test]
+    fn the_interval_of_a_ratio_is_the_one_of_its_logarithm() {
+        // Half of a hundred logarithms 0.1 above 0.5, half 0.1 below: the standard error of their mean is 0.1 / √100.
+        let group: Vec<f64> =
+            (0..100).map(|i| if i % 2 == 0 { 0.6f64 } else { 0.4 }.exp()).collect();
+        let estimate = geometric_mean(&[group]).unwrap();
+        near(estimate.value, 0.5f64.exp());
+        assert!((estimate.low.ln() - (0.5 - 1.96 * 0.01)).abs() < 0.003, "{estimate:?}");
+        assert!((estimate.high.ln() - (0.5 + 1.96 * 0.01)).abs() < 0.003, "{estimate:?}");
+    }
+
+    #[test]
+    fn the_median_stands_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 30.0]), Some(3.0));
+        assert_eq!(median(&[]), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `cosec-ls eval functional`: HumanEval's problems, and how many completions pass their tests (tables 5 and 6).
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::config::{Decoding, Settings};
 use crate::decode::rng::Draws;
+use crate::engine::pair::Pair;
 use crate::eval::completion::is_complete;
 use crate::eval::functional::{Problem, Tester, cut};
 use crate::eval::record::{FUNCTIONAL_FILE, FunctionalSample, Records};
@@ -23,7 +24,7 @@ use super::plan::{Plan, Turn, Work};
 use super::{SamplingArgs, sandbox};
 
 /// Arguments of `cosec-ls eval functional`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct FunctionalArgs {
     /// HumanEval's file, packed or not
     #[arg(long, value_name = "FILE")]
@@ -43,22 +44,69 @@ pub struct FunctionalArgs {
 /// # Errors
 /// If problems, models or the sandbox cannot be had, or a model fails.
 pub fn run(args: &FunctionalArgs, registry: &Registry, settings: Settings) -> Result<ExitCode> {
-    let sampling = &args.sampling;
-    let tester = Tester::new(sandbox()?)?;
-    let mut problems = Problem::read_all(&args.problems)?;
-    problems.truncate(args.first.unwrap_or(usize::MAX));
-    if problems.is_empty() {
-        bail!("no problems in {}", args.problems.display());
+    let task = Task::start(args)?;
+    let pair = args.sampling.start(registry, settings)?;
+    let samples = draw_missing(args, &pair, &task)?;
+    let table = report::functional(&samples, &args.k);
+    let path = args.sampling.out.join("functional.md");
+    std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
+    print!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Problems, and who runs their tests.
+pub(super) struct Task {
+    tester: Tester,
+    problems: Vec<Problem>,
+}
+
+impl FunctionalArgs {
+    /// The first problems of a file, for pass@1.
+    pub(super) fn for_first(problems: &Path, first: Option<usize>, sampling: SamplingArgs) -> Self {
+        Self { problems: problems.to_owned(), first, k: vec![1], sampling }
     }
-    let pair = sampling.start(registry, settings)?;
-    let laws = sampling.laws(&pair);
+}
+
+impl Task {
+    /// Looks for a Python, and reads the problems.
+    ///
+    /// # Errors
+    /// If either cannot be had.
+    pub(super) fn start(args: &FunctionalArgs) -> Result<Self> {
+        let tester = Tester::new(sandbox()?)?;
+        let mut problems = Problem::read_all(&args.problems)?;
+        problems.truncate(args.first.unwrap_or(usize::MAX));
+        if problems.is_empty() {
+            bail!("no problems in {}", args.problems.display());
+        }
+        Ok(Self { tester, problems })
+    }
+
+    /// Problems.
+    pub(super) fn n_prompts(&self) -> usize {
+        self.problems.len()
+    }
+}
+
+/// Draws what the run in `--out` does not have; all of its samples.
+///
+/// # Errors
+/// If the run's file cannot be had, or a model or a test cannot be run.
+pub(super) fn draw_missing(
+    args: &FunctionalArgs,
+    pair: &Pair,
+    task: &Task,
+) -> Result<Vec<FunctionalSample>> {
+    let sampling = &args.sampling;
+    let Task { tester, problems } = task;
+    let laws = sampling.laws(pair);
     let path = sampling.out.join(FUNCTIONAL_FILE);
-    let run_settings = sampling.settings(&pair, &[("judge", json!("tests"))]);
+    let run_settings = sampling.settings(pair, &[("judge", json!("tests"))]);
     let mut records = Records::<FunctionalSample>::open(&path, &run_settings)?;
-    let mut sampler = Sampler::new(&pair);
+    let mut sampler = Sampler::new(pair);
     let frame = |problem: &Problem| sampler.frame(&problem.prompt, PromptKind::Ltr);
     let prompts = problems.iter().map(frame).collect::<Result<Vec<Framed>, _>>()?;
-    let work = work(&records, &problems, &laws);
+    let work = work(&records, problems, &laws);
     let mut plan = Plan::make(sampling, &work, &laws, &mut sampler, &prompts[0])?;
     let done: HashSet<Key> = records.samples().iter().map(key).collect();
     let is_done = |turn: Turn| {
@@ -72,15 +120,11 @@ pub fn run(args: &FunctionalArgs, registry: &Registry, settings: Settings) -> Re
         is_complete: is_complete(Language::Python),
     });
     sampler.sample_batch(&mut orders, sampling.batch, &mut |turn, sampled| {
-        records.add(tested(&tester, &problems[turn.prompt], laws[turn.mode], turn, &sampled)?)?;
+        records.add(tested(tester, &problems[turn.prompt], laws[turn.mode], turn, &sampled)?)?;
         plan.advance();
         anyhow::Ok(())
     })?;
-    let table = report::functional(records.samples(), &args.k);
-    let path = sampling.out.join("functional.md");
-    std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
-    print!("{table}");
-    Ok(ExitCode::SUCCESS)
+    Ok(records.samples().to_vec())
 }
 
 /// What tells a sample from all others of a run.

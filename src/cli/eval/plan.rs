@@ -17,7 +17,7 @@ use super::SamplingArgs;
 const MEASURED_TOKENS: usize = 24;
 
 /// Tokens of a completion before any was drawn: what functions of the paper's scenarios take.
-const USUAL_TOKENS: f64 = 100.0;
+pub(super) const USUAL_TOKENS: f64 = 100.0;
 
 /// Samples of a prompt that are drawn in one go: its evaluation is shared among them, and a run that is stopped has
 /// about as many samples of every prompt.
@@ -148,7 +148,7 @@ fn fitting(n_done: u32, more: f64, most: u32) -> u32 {
 }
 
 /// The speed of a law, in seconds of the whole machine per token, behind a prompt that is evaluated already.
-fn seconds_per_token(
+pub(super) fn seconds_per_token(
     sampler: &mut Sampler<'_>,
     law: Decoding,
     example: &Framed,
@@ -175,7 +175,7 @@ fn seconds_per_token(
 
 /// A bar on a terminal, lines elsewhere.
 #[derive(Debug)]
-struct Bar {
+pub(super) struct Bar {
     bar: ProgressBar,
     started: Instant,
     is_terminal: bool,
@@ -183,7 +183,7 @@ struct Bar {
 }
 
 impl Bar {
-    fn new(n: u64) -> Self {
+    pub(super) fn new(n: u64) -> Self {
         let template = "{wide_bar} {pos}/{len} samples, {eta} left";
         let style =
             ProgressStyle::with_template(template).expect("the template is fixed and right");
@@ -194,7 +194,7 @@ impl Bar {
         Self { bar, started: Instant::now(), is_terminal, told_steps: 0 }
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.bar.inc(1);
         let (done, all) = (self.bar.position(), self.bar.length().unwrap_or(0).max(1));
         let steps = done * PLAIN_STEPS / all;

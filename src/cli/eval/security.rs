@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::config::{Decoding, Mode, Settings};
 use crate::decode::rng::Draws;
+use crate::engine::pair::Pair;
 use crate::eval::completion::{cut, is_complete};
 use crate::eval::judge::codeql::Codeql;
 use crate::eval::judge::{Judgement, RunningJudge};
@@ -24,7 +25,7 @@ use super::plan::{Plan, Turn, Work};
 use super::{SamplingArgs, distinct, sandbox};
 
 /// Arguments of `cosec-ls eval security`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct SecurityArgs {
     /// Directory of scenarios in SVEN's format
     #[arg(long, value_name = "DIR")]
@@ -42,7 +43,7 @@ pub struct SecurityArgs {
     #[arg(long, value_name = "DIR")]
     codeql_repository: Option<PathBuf>,
     #[command(flatten)]
-    sampling: SamplingArgs,
+    pub(super) sampling: SamplingArgs,
 }
 
 /// [`PromptKind`] on the command line.
@@ -84,17 +85,65 @@ struct Beginning<'a> {
 /// # Errors
 /// If scenarios, models or the judge cannot be had, or a model fails.
 pub fn run(args: &SecurityArgs, registry: &Registry, settings: Settings) -> Result<ExitCode> {
+    let mut task = Task::start(args)?;
+    let pair = args.sampling.start(registry, settings)?;
+    let samples = draw_missing(args, &pair, &mut task)?;
+    conclude(&args.sampling, &samples)
+}
+
+/// Scenarios, and who judges their completions.
+pub(super) struct Task {
+    judging: Judging,
+    scenarios: Vec<Scenario>,
+}
+
+impl SecurityArgs {
+    /// The same scenarios and judge, drawn otherwise.
+    pub(super) fn sampled(&self, sampling: SamplingArgs) -> Self {
+        Self { sampling, ..self.clone() }
+    }
+}
+
+impl Task {
+    /// Starts the judge, and reads the scenarios that it can judge.
+    ///
+    /// # Errors
+    /// If either cannot be had.
+    pub(super) fn start(args: &SecurityArgs) -> Result<Self> {
+        let judging = Judging::start(args)?;
+        let scenarios = chosen(args, &judging)?;
+        Ok(Self { judging, scenarios })
+    }
+
+    /// Scenarios in all ways in which they are shown.
+    pub(super) fn n_prompts(&self, args: &SecurityArgs) -> usize {
+        self.scenarios.len() * distinct(&args.prompts).len()
+    }
+
+    /// A beginning to measure the speed behind; none without scenarios.
+    pub(super) fn example(&self) -> Option<String> {
+        self.scenarios.first().map(Scenario::context)
+    }
+}
+
+/// Draws what the run in `--out` does not have; all of its samples.
+///
+/// # Errors
+/// If the run's file cannot be had, or a model or the judge fails.
+pub(super) fn draw_missing(
+    args: &SecurityArgs,
+    pair: &Pair,
+    task: &mut Task,
+) -> Result<Vec<SecuritySample>> {
     let sampling = &args.sampling;
-    let mut judging = Judging::start(args)?;
-    let scenarios = chosen(args, &judging)?;
-    let pair = sampling.start(registry, settings)?;
-    let laws = sampling.laws(&pair);
+    let Task { judging, scenarios } = task;
+    let laws = sampling.laws(pair);
     let path = sampling.out.join(SECURITY_FILE);
     let judge = args.judge.to_possible_value().map(|value| value.get_name().to_owned());
-    let run_settings = sampling.settings(&pair, &[("judge", json!(judge))]);
+    let run_settings = sampling.settings(pair, &[("judge", json!(judge))]);
     let mut records = Records::<SecuritySample>::open(&path, &run_settings)?;
-    let mut sampler = Sampler::new(&pair);
-    let beginnings = beginnings(args, &scenarios, &sampler)?;
+    let mut sampler = Sampler::new(pair);
+    let beginnings = beginnings(args, scenarios, &sampler)?;
     let work = work(&records, &beginnings, &laws);
     let first = beginnings.first().context("no prompts to complete")?;
     let mut plan = Plan::make(sampling, &work, &laws, &mut sampler, &first.framed)?;
@@ -111,7 +160,7 @@ pub fn run(args: &SecurityArgs, registry: &Registry, settings: Settings) -> Resu
         plan.advance();
         anyhow::Ok(())
     })?;
-    conclude(sampling, records.samples())
+    Ok(records.samples().to_vec())
 }
 
 /// What tells a sample from all others of a run.

@@ -5,13 +5,8 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 
-/// As the program has it.
-#[cfg(target_os = "linux")]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 /// One connection.
-pub(crate) struct Editor {
+pub(super) struct Editor {
     input: BufReader<DuplexStream>,
     output: DuplexStream,
     next_id: i64,
@@ -19,23 +14,23 @@ pub(crate) struct Editor {
 }
 
 /// An answered completion.
-pub(crate) struct Timed {
+pub(super) struct Timed {
     /// The result.
-    pub(crate) result: Value,
+    pub(super) result: Value,
     /// Milliseconds to the first progress notification with text; to the answer where there was none.
-    pub(crate) first_ms: f64,
+    pub(super) first_ms: f64,
     /// Milliseconds to the answer.
-    pub(crate) answer_ms: f64,
+    pub(super) answer_ms: f64,
 }
 
 impl Editor {
     /// Over the client's ends of two pipes.
-    pub(crate) fn new(input: DuplexStream, output: DuplexStream) -> Self {
+    pub(super) fn new(input: DuplexStream, output: DuplexStream) -> Self {
         Self { input: BufReader::new(input), output, next_id: 0, version: 1 }
     }
 
     /// Initializes with these options and opens a document.
-    pub(crate) async fn open(&mut self, options: Value, uri: &str, language: &str, text: &str) {
+    pub(super) async fn open(&mut self, options: Value, uri: &str, language: &str, text: &str) {
         let params = json!({
             "capabilities": { "general": { "positionEncodings": ["utf-32"] } },
             "initializationOptions": options,
@@ -47,7 +42,7 @@ impl Editor {
     }
 
     /// Types `text` at a position.
-    pub(crate) async fn type_at(&mut self, uri: &str, line: usize, character: usize, text: &str) {
+    pub(super) async fn type_at(&mut self, uri: &str, line: usize, character: usize, text: &str) {
         self.version += 1;
         let at = json!({ "line": line, "character": character });
         let change = json!({ "range": { "start": at, "end": at }, "text": text });
@@ -57,7 +52,7 @@ impl Editor {
     }
 
     /// Asks for an inline completion with partial results.
-    pub(crate) async fn complete(&mut self, uri: &str, line: usize, character: usize) -> Timed {
+    pub(super) async fn complete(&mut self, uri: &str, line: usize, character: usize) -> Timed {
         let params = json!({
             "textDocument": { "uri": uri },
             "position": { "line": line, "character": character },
