@@ -18,8 +18,8 @@ const PLAIN_STEPS: u64 = 10;
 /// What a shell expects of a program that Ctrl-C ended.
 const INTERRUPTED_EXIT_CODE: i32 = 130;
 
-/// Whether Ctrl-C ends the program at once: true except while a pull is watching. Ctrl-C itself sets it, so that the pull
-/// sees it and a second Ctrl-C ends the program.
+/// Whether Ctrl-C ends the program at once: true except while somebody is watching. Ctrl-C itself sets it, so that they
+/// see it and a second Ctrl-C ends the program.
 static CTRL_C: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
     let ends_program = Arc::new(AtomicBool::new(true));
     // In this order: exit if it was set before, then set it. Without the handlers Ctrl-C ends the program as ever, and
@@ -50,10 +50,16 @@ struct Shown {
     told_steps: u64,
 }
 
+/// Whether Ctrl-C was pressed from now on, for a program that ends in its own time; a second one ends it at once.
+pub(super) fn watch_ctrl_c() -> Arc<AtomicBool> {
+    CTRL_C.store(false, Ordering::SeqCst);
+    Arc::clone(&CTRL_C)
+}
+
 impl Terminal {
     /// Shows nothing before there is something to show.
     pub fn new() -> Self {
-        CTRL_C.store(false, Ordering::SeqCst);
+        watch_ctrl_c();
         let bar = stderr().is_terminal().then(ProgressBar::hidden);
         Self { shown: Mutex::new(Shown { model: String::new(), bar, told_steps: 0 }) }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::SIGTERM;
 
 use crate::engine::pair;
 use crate::kernel::bf16;
@@ -28,7 +29,7 @@ use crate::train::optimizer::AdamW;
 use crate::train::schedule::Schedule;
 use crate::train::trainer::{Ended, Settings, StepReport, Trainer};
 
-use super::progress::Terminal;
+use super::progress::{Terminal, watch_ctrl_c};
 
 /// How long a run may go on without a checkpoint.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
@@ -345,11 +346,9 @@ impl Run<'_> {
 
 /// Set by Ctrl-C: the running step is finished and a checkpoint written. A second one ends the program at once.
 fn stop_flag() -> Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone())?;
-        signal_hook::flag::register(signal, flag.clone())?;
-    }
+    let flag = watch_ctrl_c();
+    signal_hook::flag::register_conditional_shutdown(SIGTERM, 130, flag.clone())?;
+    signal_hook::flag::register(SIGTERM, flag.clone())?;
     Ok(flag)
 }
 

@@ -117,11 +117,11 @@ pub fn co_decode_step(
 }
 
 impl<D: Decoder> CoDecoder<'_, D> {
-    /// The roles that this law asks, in the order in which they are asked.
+    /// The roles that this law asks.
     pub fn roles(&self) -> &'static [Role] {
         match self.law.mode {
             Mode::Off => &[Role::Base],
-            Mode::Cosec => &[Role::Security, Role::Base],
+            Mode::Cosec => &[Role::Base, Role::Security],
             Mode::Security => &[Role::Security],
         }
     }
@@ -174,7 +174,8 @@ impl<D: Decoder> CoDecoder<'_, D> {
     ) -> Result<Option<Step>, Error> {
         let position = sequence.len();
         let mut rows = Rows::default();
-        for (i, &role) in self.roles().iter().enumerate() {
+        // The last one first: the proposal comes before what it is held against.
+        for (i, &role) in self.roles().iter().rev().enumerate() {
             if i > 0 && cancelled() {
                 return Ok(None);
             }
