@@ -243,20 +243,14 @@ impl Run<'_> {
         loop {
             let epoch = examples.epoch(self.trainer.progress.epoch)?;
             match self.epoch(&epoch)? {
-                Ended::Epoch => self.validate()?,
                 Ended::Schedule => {
                     self.validate_if_new()?;
                     break;
                 }
-                Ended::Stopped => {
-                    self.save()?;
-                    self.bar.abandon();
-                    eprintln!(
-                        "stopped after step {}; --resume continues",
-                        self.trainer.progress.steps
-                    );
-                    return Ok(ExitCode::from(130));
-                }
+                Ended::Stopped => return self.leave(),
+                // It came while the epoch's last step ran.
+                Ended::Epoch if self.stop.load(Ordering::Relaxed) => return self.leave(),
+                Ended::Epoch => self.validate()?,
             }
             if self.trainer.progress.steps >= self.trainer.settings().schedule.total {
                 break;
@@ -265,6 +259,14 @@ impl Run<'_> {
         self.bar.finish();
         println!("{}", comparison(self.log.events()));
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Ends the program, to be continued.
+    fn leave(&mut self) -> Result<ExitCode> {
+        self.save()?;
+        self.bar.abandon();
+        eprintln!("stopped after step {}; --resume continues", self.trainer.progress.steps);
+        Ok(ExitCode::from(130))
     }
 
     fn epoch(&mut self, epoch: &Selection) -> Result<Ended> {
