@@ -17,8 +17,11 @@ const BOUNDS: [f64; 3] = [0.5, 0.8, 0.95];
 /// Acceptance of each class before anything was measured: about what the default pair shows on code.
 const PRIOR_ACCEPTANCE: [f64; BOUNDS.len() + 1] = [0.5, 0.75, 0.9, 0.98];
 
-/// How much one more proposal changes the acceptance of its class: about the last thirty count.
-const ACCEPTANCE_WEIGHT: f64 = 1.0 / 32.0;
+/// Proposals that this prior counts as: few, since classes differ between texts and temperatures.
+const PRIOR_PROPOSALS: f64 = 4.0;
+
+/// What is left of a proposal's weight one proposal of its class later: about the last thirty count.
+const PROPOSAL_MEMORY: f64 = 31.0 / 32.0;
 
 /// What is left of a measured time's weight one round later.
 const MEMORY: f64 = 0.97;
@@ -65,13 +68,35 @@ pub struct DraftLength {
     /// What the user wants. By default, `auto`.
     pub setting: DraftTokens,
     /// By class of `q(t)`.
-    acceptance: [f64; PRIOR_ACCEPTANCE.len()],
+    acceptance: [Acceptance; PRIOR_ACCEPTANCE.len()],
     /// Seconds of one draft.
     draft: Trend,
     /// Seconds of verifying so many drafts.
     verify: Trend,
     /// What recent rounds gave and took.
     speed: Speed,
+}
+
+/// Recent proposals, the prior ones among them.
+#[derive(Clone, Copy, Debug)]
+struct Acceptance {
+    proposed: f64,
+    accepted: f64,
+}
+
+impl Acceptance {
+    fn prior(share: f64) -> Self {
+        Self { proposed: PRIOR_PROPOSALS, accepted: PRIOR_PROPOSALS * share }
+    }
+
+    fn add(&mut self, is_accepted: bool) {
+        self.proposed = PROPOSAL_MEMORY * self.proposed + 1.0;
+        self.accepted = PROPOSAL_MEMORY * self.accepted + f64::from(u8::from(is_accepted));
+    }
+
+    fn share(self) -> f64 {
+        self.accepted / self.proposed
+    }
 }
 
 /// Tokens and seconds of recent rounds.
@@ -85,7 +110,7 @@ impl Default for DraftLength {
     fn default() -> Self {
         Self {
             setting: DraftTokens::default(),
-            acceptance: PRIOR_ACCEPTANCE,
+            acceptance: PRIOR_ACCEPTANCE.map(Acceptance::prior),
             draft: Trend::default(),
             verify: Trend::default(),
             speed: Speed::default(),
@@ -124,7 +149,7 @@ impl DraftLength {
 
     /// The share of drafts with this `q(t)` that are accepted, as far as is known.
     pub fn acceptance(&self, q: f64) -> f64 {
-        self.acceptance[class_of(q)]
+        self.acceptance[class_of(q)].share()
     }
 
     /// The chance of being of use from which on another draft gives more tokens per second than rounds do on average.
@@ -139,8 +164,7 @@ impl DraftLength {
     /// Takes note of what a round gave and took.
     pub fn learn(&mut self, outcome: &Outcome) {
         for &(q, is_accepted) in &outcome.decided {
-            let acceptance = &mut self.acceptance[class_of(q)];
-            *acceptance += ACCEPTANCE_WEIGHT * (f64::from(u8::from(is_accepted)) - *acceptance);
+            self.acceptance[class_of(q)].add(is_accepted);
         }
         if let Some(Times { draft, verify }) = outcome.times {
             let (draft, verify) = (draft.as_secs_f64(), verify.as_secs_f64());
