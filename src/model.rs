@@ -150,8 +150,16 @@ pub trait Decoder: Send + Sync {
     /// # Errors
     /// As [`Decoder::forward`]; each cache is then as before the call, or holds all that was fed to it.
     fn forward_batch(&self, feeds: &mut [Feed<'_, Self::Cache>]) -> Result<Vec<Logits>, Error> {
-        feeds.iter_mut().map(|feed| self.forward(feed.tokens, feed.cache, feed.rows)).collect()
+        one_by_one(self, feeds)
     }
+}
+
+/// Feeds sequences one after another.
+fn one_by_one<D: Decoder + ?Sized>(
+    model: &D,
+    feeds: &mut [Feed<'_, D::Cache>],
+) -> Result<Vec<Logits>, Error> {
+    feeds.iter_mut().map(|feed| model.forward(feed.tokens, feed.cache, feed.rows)).collect()
 }
 
 /// What can go wrong between a file and a row of logits.

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::decode::generate::PREFILL_CHUNK;
 use crate::decode::{Role, Sequence};
 use crate::engine::decoding::new_sequence;
-use crate::engine::pair::{self, Choice};
+use crate::engine::pair;
 use crate::eval::statistics::median;
 use crate::eval::timing::{Drawing, Run, Stopwatch, Way};
 use crate::model::{Decoder, LanguageModel, LanguageModelCache, LogitRows, device};
@@ -51,12 +51,7 @@ const SAMPLE: &str = include_str!("../complete.rs");
 /// # Errors
 /// If the profile cannot be loaded, a file cannot be read, or a model fails.
 pub fn run(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Result<ExitCode> {
-    let choice = Choice {
-        threads: settings.threads,
-        profile: &settings.profile,
-        adapter: settings.adapter.as_deref(),
-    };
-    let pair = pair::load(registry, choice, &Terminal::new())?;
+    let pair = pair::load(registry, settings.into(), &Terminal::new())?;
     println!(
         "loaded in {:.1} s with {} threads, at most {} MB in memory so far",
         pair.profile.load_seconds,

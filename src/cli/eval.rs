@@ -17,7 +17,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Decoding, Mode, Ratio, Settings};
-use crate::engine::pair::{self, Choice, Pair};
+use crate::engine::pair::{self, Pair};
 use crate::eval::sample::law;
 use crate::eval::sandbox::Sandbox;
 use crate::registry::Registry;
@@ -76,7 +76,8 @@ pub struct SamplingArgs {
     /// Most tokens of a completion
     #[arg(long, default_value_t = 256)]
     max_tokens: usize,
-    /// Samples that are drawn together, as rows of one forward; it changes the time they take, not the samples
+    /// Samples that are drawn together, as rows of one forward, or 1 for one after another with drafts; it changes the
+    /// time they take, not the samples
     #[arg(long, default_value_t = 8)]
     batch: usize,
     /// Equal seeds give equal completions
@@ -122,12 +123,7 @@ impl SamplingArgs {
         }
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         settings.adapter = self.adapter.clone().or(settings.adapter);
-        let choice = Choice {
-            threads: settings.threads,
-            profile: &settings.profile,
-            adapter: settings.adapter.as_deref(),
-        };
-        Ok(pair::load(registry, choice, &Terminal::new())?)
+        Ok(pair::load(registry, (&settings).into(), &Terminal::new())?)
     }
 
     /// The laws to draw with, one per mode.

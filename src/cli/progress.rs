@@ -2,7 +2,8 @@
 //!
 //! Ctrl-C stops the pull, which then says what stays; a second one ends the program at once.
 
-use std::io::{IsTerminal, stderr};
+use std::ffi::c_int;
+use std::io::{self, IsTerminal, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -22,16 +23,18 @@ const INTERRUPTED_EXIT_CODE: i32 = 130;
 /// see it and a second Ctrl-C ends the program.
 static CTRL_C: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| {
     let ends_program = Arc::new(AtomicBool::new(true));
-    // In this order: exit if it was set before, then set it. Without the handlers Ctrl-C ends the program as ever, and
-    // what is complete stays all the same.
-    let _ = flag::register_conditional_shutdown(
-        SIGINT,
-        INTERRUPTED_EXIT_CODE,
-        Arc::clone(&ends_program),
-    );
-    let _ = flag::register(SIGINT, Arc::clone(&ends_program));
+    // Without the handlers Ctrl-C ends the program as ever, and what is complete stays all the same.
+    let _ = watch(SIGINT, &ends_program);
     ends_program
 });
+
+/// Has a signal set `ends_program`, and end the program if that was set before.
+pub(super) fn watch(signal: c_int, ends_program: &Arc<AtomicBool>) -> io::Result<()> {
+    // In this order: exit if it was set before, then set it.
+    flag::register_conditional_shutdown(signal, INTERRUPTED_EXIT_CODE, Arc::clone(ends_program))?;
+    flag::register(signal, Arc::clone(ends_program))?;
+    Ok(())
+}
 
 /// Tells a person on stderr how a pull goes, and cancels it at Ctrl-C. One at a time.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ use crate::train::optimizer::AdamW;
 use crate::train::schedule::Schedule;
 use crate::train::trainer::{Ended, Settings, StepReport, Trainer};
 
-use super::progress::{Terminal, watch_ctrl_c};
+use super::progress::{Terminal, watch, watch_ctrl_c};
 
 /// How long a run may go on without a checkpoint.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
@@ -349,8 +349,7 @@ impl Run<'_> {
 /// Set by Ctrl-C: the running step is finished and a checkpoint written. A second one ends the program at once.
 fn stop_flag() -> Result<Arc<AtomicBool>> {
     let flag = watch_ctrl_c();
-    signal_hook::flag::register_conditional_shutdown(SIGTERM, 130, flag.clone())?;
-    signal_hook::flag::register(SIGTERM, flag.clone())?;
+    watch(SIGTERM, &flag)?;
     Ok(flag)
 }
 

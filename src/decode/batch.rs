@@ -6,7 +6,7 @@
 use crate::config::Decoding;
 use crate::model::{Decoder, Feed, LogitRows, Logits};
 
-use super::co_decode::Rows;
+use super::co_decode::{Rows, roles};
 use super::rng::Draws;
 use super::{CoDecoder, Error, Role, Sequence, Step};
 
@@ -43,6 +43,12 @@ pub fn step_batch<D: Decoder>(
     chosen
 }
 
+impl<C> Member<'_, C> {
+    fn asks(&self, role: Role) -> bool {
+        roles(self.law.mode).contains(&role)
+    }
+}
+
 fn choose<D: Decoder>(
     [base, security]: [&D; 2],
     members: &mut [Member<'_, D::Cache>],
@@ -55,9 +61,8 @@ fn choose<D: Decoder>(
     };
     let mut rows: Vec<Rows> = members.iter().map(|_| Rows::default()).collect();
     for (role, model) in [(Role::Security, security), (Role::Base, base)] {
-        let logits = forward(model, role, members, |member| decoder(member).roles())?;
-        let asked =
-            members.iter().zip(&mut rows).filter(|(m, _)| decoder(m).roles().contains(&role));
+        let logits = forward(model, role, members)?;
+        let asked = members.iter().zip(&mut rows).filter(|(member, _)| member.asks(role));
         for ((member, rows), logits) in asked.zip(logits) {
             *rows.of(role) = decoder(member).comparable(logits, member.allowed.as_deref());
         }
@@ -71,14 +76,11 @@ fn forward<D: Decoder>(
     model: &D,
     role: Role,
     members: &mut [Member<'_, D::Cache>],
-    roles: impl Fn(&Member<'_, D::Cache>) -> &'static [Role],
 ) -> Result<Vec<Logits>, Error> {
     let mut feeds = Vec::with_capacity(members.len());
-    for member in members {
-        if roles(member).contains(&role) {
-            let (tokens, cache) = member.sequence.feed(role);
-            feeds.push(Feed { tokens, cache, rows: LogitRows::Last(1) });
-        }
+    for member in members.iter_mut().filter(|member| member.asks(role)) {
+        let (tokens, cache) = member.sequence.feed(role);
+        feeds.push(Feed { tokens, cache, rows: LogitRows::Last(1) });
     }
     match feeds.is_empty() {
         true => Ok(Vec::new()),

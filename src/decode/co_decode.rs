@@ -119,11 +119,7 @@ pub fn co_decode_step(
 impl<D: Decoder> CoDecoder<'_, D> {
     /// The roles that this law asks.
     pub fn roles(&self) -> &'static [Role] {
-        match self.law.mode {
-            Mode::Off => &[Role::Base],
-            Mode::Cosec => &[Role::Base, Role::Security],
-            Mode::Security => &[Role::Security],
-        }
+        roles(self.law.mode)
     }
 
     /// The model of a role.
@@ -261,6 +257,15 @@ impl<D: Decoder> CoDecoder<'_, D> {
             debug_assert_eq!(cache.len(), before + n_tokens);
         }
         Ok(n_tokens)
+    }
+}
+
+/// The roles that a mode asks.
+pub(super) fn roles(mode: Mode) -> &'static [Role] {
+    match mode {
+        Mode::Off => &[Role::Base],
+        Mode::Cosec => &[Role::Base, Role::Security],
+        Mode::Security => &[Role::Security],
     }
 }
 

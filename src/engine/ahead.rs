@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::config::Decoding;
 use crate::decode::generate::prefill_ahead;
 use crate::decode::rng::Draws;
-use crate::decode::{self, CoDecoder, Sequence};
-use crate::model::{Cache, LanguageModel, LanguageModelCache};
+use crate::decode::{self, Sequence};
+use crate::model::{Cache, LanguageModelCache};
 use crate::prompt::fim::frame_ahead;
 
 use super::decoding::new_sequence;
@@ -61,12 +61,8 @@ fn fill(
     sequence: &mut Sequence<LanguageModelCache>,
     n_tokens: usize,
 ) -> Result<usize, decode::Error> {
-    let decoder: CoDecoder<'_, LanguageModel> = CoDecoder {
-        base: &pair.base,
-        security: &pair.security,
-        law: Decoding { mode: job.hint.mode, ..Decoding::default() },
-        draws: Draws { seed: 0, sample: 0 },
-    };
+    let law = Decoding { mode: job.hint.mode, ..Decoding::default() };
+    let decoder = pair.decoder(law, Draws { seed: 0, sample: 0 });
     let n_tokens = n_tokens.min(decoder.context());
     prefill_ahead(&decoder, sequence, n_tokens, &|| job.is_stale())
 }

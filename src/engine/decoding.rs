@@ -9,10 +9,10 @@ use std::time::Instant;
 use crate::decode::draft_length::DraftLength;
 use crate::decode::generate::{End, Guide, Limits, generate};
 use crate::decode::rng::Draws;
-use crate::decode::{CoDecoder, Role, Sequence, Step};
+use crate::decode::{Role, Sequence, Step};
 use crate::model::healing::Healing;
 use crate::model::tokenizer::TextStream;
-use crate::model::{Decoder, LanguageModel, LanguageModelCache};
+use crate::model::{Decoder, LanguageModelCache};
 use crate::prompt::fim::{Framed, frame};
 use crate::prompt::stop::StopScanner;
 
@@ -34,12 +34,7 @@ pub fn serve(
         Err(error) => return (Finish::Failed(error.to_string()), RequestStats::default()),
     };
     let request = &job.request;
-    let decoder: CoDecoder<'_, LanguageModel> = CoDecoder {
-        base: &pair.base,
-        security: &pair.security,
-        law: request.decoding,
-        draws: Draws { seed: request.seed, sample: 0 },
-    };
+    let decoder = pair.decoder(request.decoding, Draws { seed: request.seed, sample: 0 });
     let limits = Limits {
         max_tokens: request.max_tokens.saturating_sub(request.resume.len()),
         time_budget: request.time_budget,

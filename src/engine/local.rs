@@ -15,7 +15,7 @@ use crate::decode::draft_length::DraftLength;
 use crate::model::{LanguageModelCache, device};
 use crate::registry::{Progress, Registry};
 
-use super::pair::{self, Choice, Pair};
+use super::pair::{self, Pair};
 use super::queue::{Event, Job, Prefill, Queue, finish};
 use super::sequences::Sequences;
 use super::{
@@ -318,12 +318,8 @@ impl Worker {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let pool = pool.map_err(|e| format!("cannot start the compute threads: {e}"))?;
         let progress = ReportState { shared: &self.shared, profile: &profile };
-        let choice = Choice {
-            threads: settings.threads,
-            profile: &profile,
-            adapter: settings.adapter.as_deref(),
-        };
-        let pair = pair::load(&self.registry, choice, &progress).map_err(|e| e.to_string())?;
+        let pair =
+            pair::load(&self.registry, settings.into(), &progress).map_err(|e| e.to_string())?;
         let sequences = Sequences::new(kv_limit(settings));
         Ok(Loaded {
             pair,

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::config::{Decoding, Settings};
+use crate::decode::CoDecoder;
+use crate::decode::rng::Draws;
 use crate::kernel::threads::Threads;
 use crate::model::gguf::Gguf;
 use crate::model::lora::peft::{self, PeftFiles};
@@ -33,6 +36,13 @@ pub struct Pair {
     pub profile: LoadedProfile,
 }
 
+impl Pair {
+    /// Both models under a law.
+    pub fn decoder(&self, law: Decoding, draws: Draws) -> CoDecoder<'_, LanguageModel> {
+        CoDecoder { base: &self.base, security: &self.security, law, draws }
+    }
+}
+
 /// What to load.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {
@@ -42,6 +52,13 @@ pub struct Choice<'a> {
     pub profile: &'a str,
     /// Name or directory of an adapter that takes the place of the profile's.
     pub adapter: Option<&'a str>,
+}
+
+impl<'a> From<&'a Settings> for Choice<'a> {
+    fn from(settings: &'a Settings) -> Self {
+        let Settings { threads, profile, adapter, .. } = settings;
+        Self { threads: *threads, profile, adapter: adapter.as_deref() }
+    }
 }
 
 /// Why a profile cannot be loaded.

@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Decoding, DraftTokens, Mode};
 use crate::decode::batch::{Member, step_batch};
 use crate::decode::draft_length::DraftLength;
-use crate::decode::generate::{End, Guide, Limits, PREFILL_CHUNK, generate};
+use crate::decode::generate::{End, Guide, Limits, generate, prefill_ahead};
 use crate::decode::rng::Draws;
-use crate::decode::{CoDecoder, Sequence, Step};
+use crate::decode::{Sequence, Step};
 use crate::engine::decoding::new_sequence;
 use crate::engine::pair::Pair;
+use crate::model::LanguageModelCache;
 use crate::model::healing::Healing;
 use crate::model::tokenizer::TextStream;
-use crate::model::{LanguageModel, LanguageModelCache};
 use crate::prompt::fim::{Framed, PromptBudget, frame};
 use crate::prompt::{Layout, Prompt};
 
@@ -156,7 +156,7 @@ impl<'a> Sampler<'a> {
     ) -> Result<Sampled, Error> {
         let started = Instant::now();
         self.sequence.retarget(prompt.tokens.clone());
-        let decoder = decoder(self.pair, draw);
+        let decoder = self.pair.decoder(draw.law, draw.draws);
         let limits = Limits { max_tokens: draw.max_tokens, time_budget: Duration::MAX };
         let mut guide = SampleGuide::new(self.pair, prompt.healing.clone(), is_complete);
         let end =
@@ -171,7 +171,7 @@ impl<'a> Sampler<'a> {
     }
 
     /// Draws what `orders` asks for, up to `width` samples at a time, and hands each to `done` when it is there. Whoever
-    /// ends makes room for the next order.
+    /// ends makes room for the next order. One at a time they are drawn as the engine draws, with drafts.
     ///
     /// # Errors
     /// If a model or `done` fails.
@@ -184,9 +184,15 @@ impl<'a> Sampler<'a> {
     where
         'a: 'o,
     {
+        if width <= 1 {
+            for Order { key, prompt, draw, is_complete } in orders {
+                done(key, self.sample(prompt, draw, is_complete)?)?;
+            }
+            return Ok(());
+        }
         let mut running: Vec<Running<'o, K>> = Vec::with_capacity(width);
         loop {
-            while running.len() < width.max(1)
+            while running.len() < width
                 && let Some(order) = orders.next()
             {
                 running.push(self.begin(order)?);
@@ -212,12 +218,8 @@ impl<'a> Sampler<'a> {
         let started = Instant::now();
         let Order { key, prompt, draw, is_complete } = order;
         self.sequence.retarget(prompt.tokens.clone());
-        let decoder = decoder(self.pair, draw);
-        for &role in decoder.roles() {
-            while self.sequence.pending(role).len() > 1 {
-                decoder.prefill(&mut self.sequence, role, PREFILL_CHUNK)?;
-            }
-        }
+        let decoder = self.pair.decoder(draw.law, draw.draws);
+        prefill_ahead(&decoder, &mut self.sequence, prompt.tokens.len(), &|| false)?;
         let guide = SampleGuide::new(self.pair, prompt.healing.clone(), is_complete);
         Ok(Running { key, draw, sequence: self.sequence.try_clone()?, guide, started })
     }
@@ -232,7 +234,7 @@ impl<'a> Sampler<'a> {
             let Running { guide, draw, sequence, .. } = running;
             let is_over = guide.observe(step).is_break();
             let is_full = guide.sampled.cost.n_tokens >= draw.max_tokens
-                || sequence.len() >= decoder(self.pair, *draw).context();
+                || sequence.len() >= self.pair.decoder(draw.law, draw.draws).context();
             if is_full && !is_over {
                 guide.sampled.cost.end = SampleEnd::TokenLimit;
             }
@@ -242,11 +244,6 @@ impl<'a> Sampler<'a> {
         }
         Ok(ended)
     }
-}
-
-fn decoder(pair: &Pair, draw: Draw) -> CoDecoder<'_, LanguageModel> {
-    let Draw { law, draws, .. } = draw;
-    CoDecoder { base: &pair.base, security: &pair.security, law, draws }
 }
 
 /// The seed of a prompt's samples: other for every prompt, the same for both modes, so that they are drawn alike where

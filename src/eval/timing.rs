@@ -106,8 +106,7 @@ impl<'a> Stopwatch<'a> {
     pub fn decoder(&self, drawing: Drawing) -> CoDecoder<'a, LanguageModel> {
         let Drawing { way, temperature, seed, .. } = drawing;
         let law = law(self.pair.profile.decoding, way.mode(), temperature, temperature);
-        let draws = Draws { seed, sample: 0 };
-        CoDecoder { base: &self.pair.base, security: &self.pair.security, law, draws }
+        self.pair.decoder(law, Draws { seed, sample: 0 })
     }
 
     /// Decodes after `sequence`, past an end of the text as well.

@@ -345,13 +345,18 @@ mod tests {
         }
     }
 
+    /// Queries, and the keys and values of a head as they are cached.
+    fn seven_queries(head_dim: usize, n_visible: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let keys = in_blocks(&numbers(n_visible * head_dim, 2), head_dim);
+        let values = in_groups(&numbers(n_visible * head_dim, 3), head_dim);
+        (numbers(7 * head_dim, 1), keys, values)
+    }
+
     #[test]
     fn a_query_has_the_same_bits_alone_and_among_others() {
         let (head_dim, n_visible) = (64, 77);
-        let queries = numbers(7 * head_dim, 1);
-        let groups = in_groups(&numbers(n_visible * head_dim, 3), head_dim);
-        let blocks = in_blocks(&numbers(n_visible * head_dim, 2), head_dim);
-        let head = CachedHead { keys: &blocks, values: &groups, head_dim };
+        let (queries, keys, values) = seven_queries(head_dim, n_visible);
+        let head = CachedHead { keys: &keys, values: &values, head_dim };
         let (mut all, mut scores) = (vec![0.0; queries.len()], Vec::new());
         attend(&queries, head, n_visible, &mut scores, &mut all);
         for (query, among_others) in queries.chunks(head_dim).zip(all.chunks(head_dim)) {
@@ -365,17 +370,15 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     fn every_instruction_set_gives_the_same_bits() {
         let (head_dim, n_visible) = (64, 77);
-        let queries = numbers(7 * head_dim, 1);
-        let groups = in_groups(&numbers(n_visible * head_dim, 3), head_dim);
-        let blocks = in_blocks(&numbers(n_visible * head_dim, 2), head_dim);
-        let head = CachedHead { keys: &blocks, values: &groups, head_dim };
+        let (queries, keys, values) = seven_queries(head_dim, n_visible);
+        let head = CachedHead { keys: &keys, values: &values, head_dim };
         let mut expected = vec![0.0; queries.len()];
         attend(&queries, head, n_visible, &mut Vec::new(), &mut expected);
         let run = |with: &dyn Fn(Attend<'_>)| {
             let padded = n_visible.next_multiple_of(KEY_BLOCK);
             let mut scores = vec![0.0; 7 * padded];
             let mut out = vec![0.0; queries.len()];
-            let head = CachedHead { keys: &blocks[..padded * head_dim], ..head };
+            let head = CachedHead { keys: &keys[..padded * head_dim], ..head };
             with(Attend { queries: &queries, head, n_visible, scores: &mut scores, out: &mut out });
             assert_eq!(out, expected);
         };

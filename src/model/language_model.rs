@@ -10,7 +10,7 @@ use super::gguf::Gguf;
 use super::kv_cache::KvCache;
 use super::lora::Adapter;
 use super::transformer::Transformer;
-use super::{Cache, Decoder, Error, Feed, LogitRows, Logits};
+use super::{Cache, Decoder, Error, Feed, LogitRows, Logits, one_by_one};
 use crate::kernel::threads::Threads;
 
 /// A model with, perhaps, an adapter. Clones share the weights.
@@ -114,10 +114,7 @@ impl Decoder for LanguageModel {
         feeds: &mut [Feed<'_, LanguageModelCache>],
     ) -> Result<Vec<Logits>, Error> {
         let Self::Cpu(model) = self else {
-            return feeds
-                .iter_mut()
-                .map(|feed| self.forward(feed.tokens, feed.cache, feed.rows))
-                .collect();
+            return one_by_one(self, feeds);
         };
         let ours = feeds.iter_mut().map(|feed| match feed.cache {
             LanguageModelCache::Cpu(cache) => {

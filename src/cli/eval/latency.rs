@@ -11,7 +11,7 @@ use indicatif::HumanDuration;
 use serde_json::{Map, Value, json};
 
 use crate::config::Settings;
-use crate::engine::pair::{self, Choice, Pair};
+use crate::engine::pair::{self, Pair};
 use crate::eval::latency::{LATENCY_FILE, LatencySample, Models, TimedPrompt, measure, table};
 use crate::eval::record::Records;
 use crate::eval::scenario::Scenario;
@@ -67,12 +67,7 @@ pub fn run(args: &LatencyArgs, registry: &Registry, settings: &Settings) -> Resu
         bail!("--prompt, --tokens and --rounds must be at least 1");
     }
     let texts = texts(args)?;
-    let choice = Choice {
-        threads: settings.threads,
-        profile: &settings.profile,
-        adapter: settings.adapter.as_deref(),
-    };
-    let pair = pair::load(registry, choice, &Terminal::new())?;
+    let pair = pair::load(registry, settings.into(), &Terminal::new())?;
     let prompts = prompts(args, &texts, &pair)?;
     // Without a directory, the measurements are kept as long as the run.
     let scratch = tempfile::tempdir().context("cannot make a temporary directory")?;

@@ -42,10 +42,15 @@ pub struct Work {
 impl Work {
     /// The work on so many prompts in so many modes; `n_tokens` are those of the samples of it that are on disk.
     pub fn new(n_prompts: usize, n_modes: usize, n_tokens: impl Iterator<Item = usize>) -> Self {
-        let (n_done, sum) = n_tokens.fold((0, 0), |(n, sum), n_tokens| (n + 1, sum + n_tokens));
-        let mean_tokens = (n_done > 0).then(|| sum as f64 / n_done as f64);
+        let (n_done, mean_tokens) = count_and_mean(n_tokens);
         Self { n_prompts, n_modes, n_done, mean_tokens }
     }
+}
+
+/// How many numbers of tokens there are, and their mean; none if there are none.
+pub(super) fn count_and_mean(n_tokens: impl Iterator<Item = usize>) -> (usize, Option<f64>) {
+    let (n, sum) = n_tokens.fold((0, 0), |(n, sum), n_tokens| (n + 1, sum + n_tokens));
+    (n, (n > 0).then(|| sum as f64 / n as f64))
 }
 
 /// How many samples to draw, and until when.
@@ -80,8 +85,11 @@ impl Plan {
         example: &Framed,
     ) -> Result<Self> {
         let mut per_token = 0.0;
-        for &law in laws {
-            per_token += seconds_per_token(sampler, law, example, args.batch)?;
+        // A run that has all of its samples only shows them again.
+        if work.n_done < work.n_prompts * work.n_modes * args.samples as usize {
+            for &law in laws {
+                per_token += seconds_per_token(sampler, law, example, args.batch)?;
+            }
         }
         let tokens = work.mean_tokens.unwrap_or(USUAL_TOKENS).clamp(1.0, args.max_tokens as f64);
         // One more sample of every prompt in every mode.

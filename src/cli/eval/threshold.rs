@@ -20,7 +20,7 @@ use crate::eval::threshold::{Setting, Sweep};
 use crate::registry::Registry;
 
 use super::functional::{self, FunctionalArgs};
-use super::plan::{USUAL_TOKENS, seconds_per_token};
+use super::plan::{USUAL_TOKENS, count_and_mean, seconds_per_token};
 use super::security::{self, SecurityArgs};
 use super::{SamplingArgs, distinct};
 
@@ -127,7 +127,7 @@ impl ThresholdArgs {
         let per_token = self.seconds_per_token(order, tasks, pair)?;
         let seconds = n_all.saturating_sub(n_done) as f64 * tokens * per_token;
         eprintln!(
-            "{} settings of {n_prompts} prompts: {n_all} samples, of which {n_done} are there; all others take at most about {} \
+            "{} settings of {n_prompts} prompts: {n_all} samples, of which {n_done} are there; all others take about {} \
              at {tokens:.0} tokens each; judging comes on top",
             order.len(),
             HumanDuration(Duration::from_secs_f64(seconds))
@@ -192,8 +192,7 @@ fn done(sweep: &Sweep) -> (usize, Option<f64>) {
         let security = run.security.iter().map(|sample| sample.cost.n_tokens);
         security.chain(run.functional.iter().map(|sample| sample.cost.n_tokens))
     });
-    let (n, sum) = tokens.fold((0, 0), |(n, sum), n_tokens| (n + 1, sum + n_tokens));
-    (n, (n > 0).then(|| sum as f64 / n as f64))
+    count_and_mean(tokens)
 }
 
 /// Time that is split over runs by their prompts; what a run leaves goes to those after it.
