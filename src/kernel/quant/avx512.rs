@@ -1,7 +1,9 @@
 //! The products with AVX-512 VNNI: 64 multiplications of bytes in an instruction.
 //!
 //! A block's weights are decoded into registers once for all rows of the batch; each row then adds its products to
-//! sixteen sums at a time, with four activations broadcast as an operand of the multiplication.
+//! sixteen sums at a time, with four activations broadcast as an operand of the multiplication. Rows take turns with
+//! every line of weights: an instruction takes five cycles and two begin in each, so that one row's sums alone would
+//! leave the processor waiting for them.
 //!
 //! Loops are written out instead of `map` and `for_each` of closures, which the standard library's functions call from
 //! code that is compiled without AVX-512, so that they are never inlined.
@@ -56,22 +58,25 @@ fn q4k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
         let mut sums = [_mm512_setzero_si512(); M];
         fetch_ahead(&block[0]);
         for pair in 0..4 {
-            let lines = &block[5..].as_chunks::<8>().0[pair];
-            let packed = load_lines(lines);
             fetch_ahead(&block[1 + pair]);
-            let low = masked(packed, 0x0F);
-            // What stays in the upper half of its byte counts sixteen times; the lower half's scale makes up for it.
-            let scale = _mm512_cvtepu8_epi32(load16(part(&block[1..3], 2 * pair)));
-            let scale = _mm512_slli_epi32::<4>(scale);
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let dots = dot(_mm512_setzero_si512(), &low, &x.words[2 * pair]);
-                *sum = _mm512_add_epi32(*sum, _mm512_mullo_epi32(dots, scale));
+            let [mut low, mut high] = [[_mm512_setzero_si512(); M]; 2];
+            for (i, line) in block[5..].as_chunks::<8>().0[pair].iter().enumerate() {
+                let packed = load(line);
+                let low_nibbles = _mm512_and_si512(packed, _mm512_set1_epi8(0x0F));
+                // What stays in the upper half of its byte counts sixteen times; the lower half's scale makes up for it.
+                let high_nibbles = _mm512_and_si512(packed, _mm512_set1_epi8(-16));
+                for ((low, high), x) in low.iter_mut().zip(&mut high).zip(x) {
+                    *low = add_products(*low, low_nibbles, x.words[2 * pair][i]);
+                    *high = add_products(*high, high_nibbles, x.words[2 * pair + 1][i]);
+                }
             }
-            let high = masked(packed, -16);
-            let scale = _mm512_cvtepu8_epi32(load16(part(&block[1..3], 2 * pair + 1)));
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let dots = dot(_mm512_setzero_si512(), &high, &x.words[2 * pair + 1]);
-                *sum = _mm512_add_epi32(*sum, _mm512_mullo_epi32(dots, scale));
+            let scale = |sub| _mm512_cvtepu8_epi32(load16(part(&block[1..3], sub)));
+            let low_scale = _mm512_slli_epi32::<4>(scale(2 * pair));
+            let high_scale = scale(2 * pair + 1);
+            for (sum, (low, high)) in sums.iter_mut().zip(low.into_iter().zip(high)) {
+                let low = _mm512_mullo_epi32(low, low_scale);
+                let high = _mm512_mullo_epi32(high, high_scale);
+                *sum = _mm512_add_epi32(*sum, _mm512_add_epi32(low, high));
             }
         }
         let d = _mm512_mul_ps(halves(part(block, 0)), _mm512_set1_ps(0.0625));
@@ -102,10 +107,17 @@ fn q6k<const M: usize>(strip: &[Line], x: &[[Record256; M]]) -> [Sums; M] {
         }
         for sub in 0..16 {
             let weights = values_q6k(&block[4..].as_chunks::<3>().0[sub]);
+            let mut dots = [_mm512_setzero_si512(); M];
+            for (dots, x) in dots.iter_mut().zip(x) {
+                *dots = _mm512_set1_epi32(x.offsets[sub]);
+            }
+            for (i, weights) in weights.into_iter().enumerate() {
+                for (dots, x) in dots.iter_mut().zip(x) {
+                    *dots = add_products(*dots, weights, x.words[sub / 2][sub % 2 * 4 + i]);
+                }
+            }
             let scale = _mm512_cvtepi8_epi32(load16(part(&block[..4], sub)));
-            for (sum, x) in sums.iter_mut().zip(x) {
-                let words = &x.words.as_flattened().as_chunks::<4>().0[sub];
-                let dots = dot(_mm512_set1_epi32(x.offsets[sub]), &weights, words);
+            for (sum, dots) in sums.iter_mut().zip(dots) {
                 *sum = _mm512_add_epi32(*sum, _mm512_mullo_epi32(dots, scale));
             }
         }
@@ -140,11 +152,14 @@ fn q5_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
     let (head, body) = strip.split_at(x.len().div_ceil(2));
     let blocks = body.as_chunks::<Q5_0_LINES>().0.iter().zip(head.as_flattened().as_chunks().0);
     for ((block, d), x) in blocks.zip(x) {
-        let weights = values_q5(block);
+        let mut sums = [_mm512_setzero_si512(); M];
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = _mm512_set1_epi32(x.offset_q5);
+        }
+        add_lines(&mut sums, &values_q5(block), x);
         fetch_ahead(d);
         let d = halves(d);
-        for (y, x) in y.iter_mut().zip(x) {
-            let sum = dot(_mm512_set1_epi32(x.offset_q5), &weights, &x.words);
+        for ((y, sum), x) in y.iter_mut().zip(sums).zip(x) {
             *y = add_block(*y, sum, d, x.scale);
         }
     }
@@ -179,26 +194,36 @@ fn q8_0<const M: usize>(strip: &[Line], x: &[[Record32; M]]) -> [Sums; M] {
     let (head, body) = strip.split_at(x.len().div_ceil(2));
     let blocks = body.as_chunks::<Q8_0_LINES>().0.iter().zip(head.as_flattened().as_chunks().0);
     for ((block, d), x) in blocks.zip(x) {
-        let weights = load_lines(block);
+        let mut sums = [_mm512_setzero_si512(); M];
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = _mm512_set1_epi32(x.offset_q8);
+        }
+        add_lines(&mut sums, &load_lines(block), x);
         fetch_ahead(d);
         let d = halves(d);
-        for (y, x) in y.iter_mut().zip(x) {
-            let sum = dot(_mm512_set1_epi32(x.offset_q8), &weights, &x.words);
+        for ((y, sum), x) in y.iter_mut().zip(sums).zip(x) {
             *y = add_block(*y, sum, d, x.scale);
         }
     }
     store(&y)
 }
 
-/// `sum` and the products of the lines with four activations each.
+/// Adds a block's products to the rows' sums.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn dot<const N: usize>(sum: __m512i, weights: &[__m512i; N], words: &[i32; N]) -> __m512i {
-    let mut sum = sum;
-    for (weights, word) in weights.iter().zip(words) {
-        sum = _mm512_dpbusd_epi32(sum, *weights, _mm512_set1_epi32(*word));
+fn add_lines<const M: usize>(sums: &mut [__m512i; M], weights: &[__m512i; 8], x: &[Record32; M]) {
+    for (i, weights) in weights.iter().enumerate() {
+        for (sum, x) in sums.iter_mut().zip(x) {
+            *sum = add_products(*sum, *weights, x.words[i]);
+        }
     }
-    sum
+}
+
+/// `sum` and the products of a line with four activations.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add_products(sum: __m512i, weights: __m512i, word: i32) -> __m512i {
+    _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(word))
 }
 
 /// `y + sum · d · scale`, in the order that `scalar.rs` fixes.
