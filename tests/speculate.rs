@@ -197,7 +197,22 @@ fn a_round_of_eight_gives_several_tokens_where_the_models_agree() {
         "a round ends where a draft is rejected"
     );
     assert_eq!(toys.base.n_forwards(), script.drafted.len(), "one forward of the base per round");
-    assert_eq!(toys.security.n_forwards(), script.drafted.iter().sum::<usize>());
+    // A forward per draft, or fewer where a guess at drafts was right.
+    assert!(toys.security.n_forwards() <= script.drafted.iter().sum::<usize>());
+}
+
+#[test]
+fn text_that_repeats_is_drafted_several_tokens_per_forward() {
+    let row = [0.0, 1.0, 0.5, 3.0];
+    let fixed = || ToyDecoder::fixed(&row);
+    let toys = Toys { base: fixed(), security: fixed(), law: law(0.3, 0.0), seed: 1 };
+    let mut script = break_at(80);
+    let mut sequence = toys.sequence(&[1, 2, 3]);
+    toys.generate(&mut sequence, UNLIMITED, DraftTokens::Fixed(8), &mut script);
+    assert!(script.steps.iter().all(|step| step.token == 3 && step.accepted()));
+    assert_eq!(script.drafted.len(), 10, "every draft is accepted");
+    let n_forwards = toys.security.n_forwards();
+    assert!(n_forwards < 20, "{n_forwards} forwards for 80 drafts");
 }
 
 #[test]
@@ -230,8 +245,9 @@ fn a_cancellation_before_any_forward_stops_there_and_loses_nothing() {
         let mut script = break_at(N);
         whole.generate(&mut whole.sequence(&prompt), UNLIMITED, draft, &mut script);
         let (expected, n_questions) = (script.steps, script.n_questions.get());
-        if draft != DraftTokens::Auto {
-            assert_eq!(n_questions, whole.n_forwards(), "one question before every forward");
+        match draft {
+            DraftTokens::Fixed(1) => assert_eq!(n_questions, whole.n_forwards()),
+            _ => assert!(n_questions >= whole.n_forwards(), "a question before every forward"),
         }
         for cancel_at in 0..n_questions {
             let what = format!("{draft:?}, cancelled at question {cancel_at}");

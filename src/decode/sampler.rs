@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 
 use crate::config::Sampling;
-use crate::kernel::logits::{SUM_EXP_ERROR, at_least, first_largest, largest, sum_exp};
+use crate::kernel::logits::{
+    SUM_EXP_ERROR, at_least, first_largest, largest, log_sum_exp, sum_exp,
+};
 
 use super::Error;
 
@@ -63,8 +65,8 @@ impl<'a> Distribution<'a> {
 
     fn plain(logits: Cow<'a, [f32]>) -> Result<Self, Error> {
         let max = finite_max(&logits)?;
-        let sum: f64 = logits.iter().map(|&l| weight_of(f64::from(l - max))).sum();
-        let probabilities = Probabilities::Plain { logits, log_sum: f64::from(max) + sum.ln() };
+        let log_sum = log_sum_exp(&logits, max);
+        let probabilities = Probabilities::Plain { logits, log_sum };
         Ok(Self { probabilities, draw: Draw::Sample })
     }
 

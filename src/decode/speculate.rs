@@ -15,6 +15,7 @@ use crate::model::{Decoder, LogitRows};
 
 use super::co_decode::co_decode_step;
 use super::draft_length::{Outcome, Times};
+use super::lookup::guesses;
 use super::sampler::Distribution;
 use super::{CoDecoder, Error, Role, Sequence, Step};
 
@@ -109,7 +110,8 @@ impl<D: Decoder> CoDecoder<'_, D> {
         Ok(Some(Round { steps, n_drafts: rows.len(), times }))
     }
 
-    /// The security model draws token after token, each as if those before it were accepted.
+    /// The security model draws token after token, each as if those before it were accepted. Where the text repeats, one
+    /// of its forwards gives the rows of several drafts.
     fn draft(
         &self,
         sequence: &mut Sequence<D::Cache>,
@@ -119,19 +121,53 @@ impl<D: Decoder> CoDecoder<'_, D> {
         let began = Instant::now();
         let mut rows = Vec::with_capacity(n_drafts);
         let mut drafted = Vec::with_capacity(n_drafts);
+        let mut ahead = Vec::new().into_iter();
         loop {
-            let q = self.row(sequence, Role::Security, None)?;
-            let q = Distribution::warped(q, &self.law.security)?;
-            let draft = q.draw(self.draws.uniform(sequence.len(), Role::Security));
+            let row = match ahead.next() {
+                Some(row) => row,
+                None => {
+                    ahead = self.rows_ahead(sequence, n_drafts - rows.len())?.into_iter();
+                    ahead.next().expect("a forward gives a row")
+                }
+            };
+            let q = Distribution::warped(row, &self.law.security)?;
+            // The sequence ends with guesses, a token for each row that is left.
+            let place = sequence.len() - ahead.len();
+            let draft = q.draw(self.draws.uniform(place, Role::Security));
             drafted.push(q.probability(draft));
             rows.push(q);
-            match signal(&drafted) {
-                Signal::Cancel => return Ok(None),
-                Signal::Continue if rows.len() < n_drafts => sequence.push(draft),
-                Signal::Continue | Signal::Hurry => break,
+            let signal = signal(&drafted);
+            if signal == Signal::Cancel {
+                return Ok(None);
+            }
+            if signal == Signal::Hurry || rows.len() == n_drafts {
+                sequence.truncate(place);
+                return Ok(Some(Drafts { rows, took: began.elapsed() }));
+            }
+            if sequence.tokens().get(place) != Some(&draft) {
+                sequence.truncate(place);
+                sequence.push(draft);
+                ahead = Vec::new().into_iter();
             }
         }
-        Ok(Some(Drafts { rows, took: began.elapsed() }))
+    }
+
+    /// The rows of the next drafts, at least one and at most `most`; a guess at each draft but the last is appended to
+    /// the sequence, and a row holds where the guesses before it do.
+    fn rows_ahead(
+        &self,
+        sequence: &mut Sequence<D::Cache>,
+        most: usize,
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let guesses = guesses(sequence.tokens(), most - 1);
+        if guesses.is_empty() {
+            return Ok(vec![self.row(sequence, Role::Security, None)?]);
+        }
+        guesses.iter().for_each(|guess| sequence.push(*guess));
+        let (pending, cache) = sequence.feed(Role::Security);
+        let logits = self.security.forward(pending, cache, LogitRows::Last(guesses.len() + 1))?;
+        let row = |i| logits.row(i)[..self.vocab()].to_vec();
+        Ok((0..=guesses.len()).map(row).collect())
     }
 
     /// The base reads what it has pending, drafts included, in one forward; then each position from `start` on is

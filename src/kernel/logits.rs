@@ -14,6 +14,9 @@ const BLOCK: usize = 256;
 /// of which those beyond 30 do not count beside the maximum), and the sum's over a block.
 pub const SUM_EXP_ERROR: f64 = 1e-5;
 
+/// How far below the largest number of a row one adds less than a millionth of what that adds.
+const FAR: f32 = -16.0;
+
 /// The largest number of a row; NaN if there is one in it, −∞ of none.
 pub fn largest(row: &[f32]) -> f32 {
     Arch::new().dispatch(|| {
@@ -49,6 +52,20 @@ pub fn sum_exp(row: &[f32], most: f32, scale: f32) -> f64 {
     })
 }
 
+/// `ln Σ exp(x)`, where `most` is the largest number of the row. Blocks that are far below it, as most are, are summed to
+/// [`SUM_EXP_ERROR`] of what little they add; the others in f64.
+pub fn log_sum_exp(row: &[f32], most: f32) -> f64 {
+    let total: f64 = Arch::new().dispatch(|| {
+        let blocks = row.chunks(BLOCK);
+        let sum_of = |block: &[f32]| match max(block) - most < FAR {
+            true => f64::from(sum(block, |x| exp(x - most))),
+            false => block.iter().map(|&x| f64::from(x - most).exp()).sum(),
+        };
+        blocks.map(sum_of).sum()
+    });
+    f64::from(most) + total.ln()
+}
+
 /// The indices `i` with `row[i] − most ≥ bound`, in order.
 pub fn at_least(row: &[f32], most: f32, bound: f32) -> Vec<usize> {
     let mut found = Vec::new();
@@ -70,6 +87,18 @@ mod tests {
 
     fn row(n: usize) -> Vec<f32> {
         (0..n).map(|i| ((i * 7919 + 31) % 1009) as f32 / 40.0 - 12.0).collect()
+    }
+
+    #[test]
+    fn the_logarithm_of_the_sum_is_that_of_a_sum_in_f64() {
+        for n in [1, 100, 256, 5000] {
+            // Blocks near the largest number and blocks far below it.
+            let row: Vec<f32> = row(n).iter().zip(0..).map(|(x, i)| x - (i / 512) as f32).collect();
+            let most = largest(&row);
+            let total: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+            let got = log_sum_exp(&row, most);
+            assert!((got - total.ln()).abs() < 1e-9, "{n}: {got} {}", total.ln());
+        }
     }
 
     #[test]
