@@ -11,7 +11,6 @@ use std::time::Instant;
 use anyhow::Result;
 use candle_core::Device;
 use clap::Parser;
-use cosec_ls::kernel::bf16;
 use cosec_ls::kernel::losses::Divergence;
 use cosec_ls::model::gguf::Gguf;
 use cosec_ls::model::linear::Precision;
@@ -34,6 +33,9 @@ struct Args {
     /// Compute threads; 0 takes all cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Numbers that the frozen weights are kept in: f32, bf16 or quantized; by default, the fastest
+    #[arg(long, value_parser = precision)]
+    precision: Option<Precision>,
     /// Where the examples go
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
@@ -65,7 +67,7 @@ fn main() -> Result<()> {
     if let Some(path) = &args.write {
         std::fs::write(path, lines(examples))?;
     }
-    let precision = if bf16::available() { Precision::Bf16 } else { Precision::F32 };
+    let precision = args.precision.unwrap_or(Precision::fastest(&Device::Cpu));
     let model = Transformer::load_dense(&gguf, &Device::Cpu, precision)?;
     drop(gguf);
     let mut trainer = Trainer::new(model, settings)?;
@@ -93,6 +95,15 @@ fn main() -> Result<()> {
         n_tokens as f64 / seconds
     );
     Ok(())
+}
+
+fn precision(name: &str) -> Result<Precision> {
+    match name {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        "quantized" => Ok(Precision::Quantized),
+        _ => anyhow::bail!("there are f32, bf16 and quantized"),
+    }
 }
 
 /// As `bench_torch.py` reads them.

@@ -131,6 +131,9 @@ pub struct Settings {
     /// Overrides the profile's adapter: the name of one in `models.toml`, or a directory in PEFT's format. By default,
     /// none.
     pub adapter: Option<String>,
+    /// How strongly the adapter changes the security model: its updates times this. 0 leaves the plain model, 1 the adapter
+    /// as it was trained. By default, 1.
+    pub adapter_strength: f32,
     /// Overrides the profile's mode. By default, none.
     pub mode: Option<Mode>,
     /// Overrides the profile's α everywhere. By default, none.
@@ -210,6 +213,7 @@ impl Default for Settings {
             enabled: true,
             profile: "default".to_owned(),
             adapter: None,
+            adapter_strength: 1.0,
             mode: None,
             alpha: None,
             alpha_by_language: BTreeMap::new(),

@@ -14,6 +14,8 @@ pub mod rng;
 pub mod sampler;
 pub mod sequence;
 
+mod lookup;
+
 pub use co_decode::{CoDecoder, Provenance, Step};
 pub use sequence::Sequence;
 pub use speculate::{Round, Signal};

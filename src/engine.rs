@@ -271,6 +271,8 @@ pub struct LoadedProfile {
     pub security: String,
     /// Adapter name; absent while the security role is played by the plain small model.
     pub adapter: Option<String>,
+    /// What the adapter's updates are multiplied by; 1 is the adapter as it was trained.
+    pub adapter_strength: f32,
     /// `cpu`, `cuda:0`, `metal:0`.
     pub device: String,
     /// The profile's own decoding settings, before a user's overrides.

@@ -9,7 +9,7 @@ use cosec_ls::engine::pair::{self, Choice, LoadError, Pair};
 use cosec_ls::kernel::threads::Threads;
 use cosec_ls::model::gguf::Gguf;
 use cosec_ls::model::lora::peft::{Description, Precision, TENSORS_FILE, TrainedOn, write};
-use cosec_ls::model::lora::{Adapter, LoraSettings, Projection};
+use cosec_ls::model::lora::{Adapter, Lora, LoraSettings, Projection};
 use cosec_ls::model::{Decoder, LanguageModel, LogitRows, Transformer};
 use cosec_ls::registry::{Offline, Registry, RegistryOptions, Silent};
 use sha2::{Digest, Sha256};
@@ -92,7 +92,8 @@ impl Machine {
     }
 
     fn load(&self, profile: &str, adapter: Option<&str>) -> Result<Pair, LoadError> {
-        pair::load(&self.registry(), Choice { threads: 2, profile, adapter }, &Silent)
+        let choice = Choice { threads: 2, profile, adapter, adapter_strength: 1.0 };
+        pair::load(&self.registry(), choice, &Silent)
     }
 }
 
@@ -151,6 +152,30 @@ fn an_adapter_can_be_tried_by_name_or_directory() {
     let error = machine.load("plain", Some("sage")).unwrap_err().to_string();
     let expected = "`sage` is no directory and no adapter of models.toml; known: qwen2.5-coder-0.5b-sven, safe";
     assert_eq!(error, expected);
+}
+
+#[test]
+fn the_strength_multiplies_what_the_adapter_changes() {
+    let machine = Machine::new();
+    let little = machine.loaded("little");
+    let security = |adapter_strength| {
+        let choice = Choice { threads: 2, profile: "self", adapter: None, adapter_strength };
+        let pair = pair::load(&machine.registry(), choice, &Silent).unwrap();
+        assert_eq!(pair.profile.adapter_strength, adapter_strength);
+        assert_eq!(logits(&pair.base), logits(&little), "the base stays as it is");
+        logits(&pair.security)
+    };
+    assert_eq!(security(0.0), logits(&little));
+    let model = machine.model("little");
+    let mut doubled = Adapter::default();
+    for (layer_idx, projection, lora) in adapter(&model).iter() {
+        let up = (&lora.up * 2.0).unwrap();
+        doubled.insert(layer_idx, projection, Lora { up, ..lora.clone() });
+    }
+    let doubled = logits(&little.with_adapter(doubled).unwrap());
+    for (got, expected) in security(2.0).iter().zip(&doubled) {
+        assert!((got - expected).abs() < 1e-4, "{got} {expected}");
+    }
 }
 
 #[test]

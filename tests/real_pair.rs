@@ -182,7 +182,7 @@ fn samples_of_a_batch_are_those_that_are_drawn_alone() {
     let _turn = real_models::turn();
     let options = RegistryOptions { offline: Offline::Yes, ..RegistryOptions::default() };
     let registry = Registry::open(options).unwrap();
-    let choice = Choice { threads: 0, profile: "default", adapter: None };
+    let choice = Choice { threads: 0, profile: "default", adapter: None, adapter_strength: 1.0 };
     let pair = pair::load(&registry, choice, &Silent).unwrap();
     let mut sampler = Sampler::new(&pair);
     let text = "def mean(numbers):\n    \"\"\"The mean of a list.\"\"\"\n    ret";

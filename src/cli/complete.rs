@@ -14,7 +14,7 @@ use crate::engine::{Finish, RequestStats, Role, State, TokenTrace};
 use crate::registry::Registry;
 use crate::text::language::language_of;
 
-use super::doctor::describe_adapter;
+use super::doctor::{describe_adapter, parse_strength};
 use super::session::Session;
 
 /// Complete one place of a file.
@@ -29,6 +29,9 @@ pub struct CompleteArgs {
     /// Adapter of models.toml, or a directory in PEFT's format, beside the security model [default: the profile's]
     #[arg(long, value_name = "NAME|DIRECTORY")]
     adapter: Option<String>,
+    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter as it was trained [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = parse_strength)]
+    adapter_strength: Option<f32>,
     /// Acceptance threshold of the co-decoding [default: the profile's]
     #[arg(long)]
     alpha: Option<f32>,
@@ -85,6 +88,7 @@ pub enum Asked {
 pub fn run(args: &CompleteArgs, registry: Registry, mut settings: Settings) -> Result<ExitCode> {
     let place = Place::parse(&args.place)?;
     settings.adapter = args.adapter.clone().or(settings.adapter);
+    settings.adapter_strength = args.adapter_strength.unwrap_or(settings.adapter_strength);
     settings.alpha = args.alpha.or(settings.alpha);
     settings.temperature = args.temperature.or(settings.temperature);
     settings.draft_tokens = args.draft_tokens;
@@ -217,13 +221,13 @@ fn heading(session: &Session, mode: Mode) -> String {
         (State::Ready(profile), Mode::Security) => format!(
             "-- security: {} alone; adapter: {}",
             profile.security,
-            describe_adapter(profile.adapter.as_deref())
+            describe_adapter(profile.adapter.as_deref(), profile.adapter_strength)
         ),
         (State::Ready(profile), Mode::Cosec) => format!(
             "-- cosec: {} hardened by {}; adapter: {}",
             profile.base,
             profile.security,
-            describe_adapter(profile.adapter.as_deref())
+            describe_adapter(profile.adapter.as_deref(), profile.adapter_strength)
         ),
         _ => format!("-- {}", mode.name()),
     }

@@ -80,7 +80,7 @@ fn print_profile(registry: &Registry, settings: &Settings) -> bool {
         here &= found;
     }
     match profile.adapter.as_ref().map(|name| registry.adapter_files(name)) {
-        None => println!("adapter       {}", describe_adapter(None)),
+        None => println!("adapter       {}", describe_adapter(None, 1.0)),
         Some(Ok(files)) => println!("adapter       {}: {}, verified", files.name, files.place),
         Some(Err(error)) => {
             println!("adapter       {error}");
@@ -103,10 +103,20 @@ fn print_speed(stats: &RequestStats) {
     );
 }
 
+/// A factor on an adapter's updates.
+pub fn parse_strength(text: &str) -> Result<f32, String> {
+    let factor: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    match factor.is_finite() && factor >= 0.0 {
+        true => Ok(factor),
+        false => Err("expected a number of 0 or more".to_owned()),
+    }
+}
+
 /// What plays the security role, for people.
-pub fn describe_adapter(adapter: Option<&str>) -> String {
+pub fn describe_adapter(adapter: Option<&str>, strength: f32) -> String {
     match adapter {
-        Some(adapter) => adapter.to_owned(),
+        Some(adapter) if strength == 1.0 => adapter.to_owned(),
+        Some(adapter) => format!("{adapter}, times {strength}"),
         None => "none: the plain small model plays the security role".to_owned(),
     }
 }

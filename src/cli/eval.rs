@@ -23,6 +23,7 @@ use crate::eval::sandbox::Sandbox;
 use crate::registry::Registry;
 
 use super::complete::parse_mode;
+use super::doctor::parse_strength;
 use super::progress::Terminal;
 
 /// `cosec-ls eval …`.
@@ -89,6 +90,9 @@ pub struct SamplingArgs {
     /// Adapter of models.toml, or its directory, instead of the profile's
     #[arg(long)]
     adapter: Option<String>,
+    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter as it was trained
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_strength)]
+    adapter_strength: f32,
 }
 
 /// [`Ratio`] on the command line.
@@ -123,6 +127,7 @@ impl SamplingArgs {
         }
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         settings.adapter = self.adapter.clone().or(settings.adapter);
+        settings.adapter_strength = self.adapter_strength;
         Ok(pair::load(registry, (&settings).into(), &Terminal::new())?)
     }
 
@@ -151,6 +156,7 @@ impl SamplingArgs {
             ("base", json!(profile.base)),
             ("security", json!(profile.security)),
             ("adapter", json!(profile.adapter)),
+            ("adapter_strength", number(profile.adapter_strength)),
             ("temperature", number(law.base.temperature)),
             ("security_temperature", number(law.security.temperature)),
             ("top_p", number(law.base.top_p)),

@@ -17,10 +17,10 @@ use crate::kernel::bf16;
 use crate::kernel::losses::Divergence;
 use crate::model::gguf::Gguf;
 use crate::model::linear::Precision;
-use crate::model::lora::peft::{self, Description, TrainedOn};
+use crate::model::lora::peft::{self, Description, PeftFiles, TrainedOn};
 use crate::model::{Tokenizer, Transformer, device};
-use crate::registry::Registry;
 use crate::registry::manifest::Model;
+use crate::registry::{AdapterFiles, Registry};
 use crate::train::checkpoint;
 use crate::train::dataset::{Dataset, OnMalformed};
 use crate::train::examples::{Examples, Framing, Kind, Options, Selection};
@@ -46,6 +46,10 @@ pub struct TrainArgs {
     /// Where the adapter, the checkpoint, the log and the curve go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Begin with this adapter of models.toml, or in this directory, instead of with one that changes nothing; its width
+    /// and scale are kept
+    #[arg(long, value_name = "NAME|DIR")]
+    adapter: Option<String>,
     /// Continue the run in --out from its last checkpoint
     #[arg(long)]
     resume: bool,
@@ -115,10 +119,12 @@ enum Direction {
 /// [`Precision`] on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Numbers {
-    /// bf16 where the CPU multiplies it, else f32
+    /// The fastest: bf16 on CPUs with AMX, quantized on others, f32 on GPUs
     Auto,
     /// bf16 with f32 sums
     Bf16,
+    /// Forward with the quantized weights, as completions are decoded; backward in f32
+    Quantized,
     /// f32
     F32,
 }
@@ -145,15 +151,15 @@ pub fn run(args: &TrainArgs, registry: &Registry, threads: usize) -> Result<Exit
     eprintln!("training: {}", first.counts);
     eprintln!("validation: {}", validation.counts);
     let precision = args.precision()?;
-    let threads = device::choose_training_threads(threads);
     let weights = Transformer::load_dense(&gguf, &device::select()?, precision)?;
     drop(gguf);
-    let settings = args.settings(&first, threads, format!("{options:?} {precision:?}"));
+    let data = format!("{options:?} {precision:?}{}", args.start(registry)?);
+    let settings = args.settings(&first, device::choose_training_threads(threads), data);
     let mut run = Run {
         trained_on: TrainedOn { model: args.model.clone(), model_sha256: model.sha256.to_string() },
         // Whole: what a run that is continued has logged would else be gone.
         log: Log::open(&args.out, usize::MAX)?,
-        trainer: Trainer::new(weights, settings)?,
+        trainer: args.trainer(registry, weights, settings)?,
         args,
         fim_share,
         validation,
@@ -166,15 +172,37 @@ pub fn run(args: &TrainArgs, registry: &Registry, threads: usize) -> Result<Exit
 }
 
 impl TrainArgs {
+    /// What a run that begins with an adapter is a function of, besides the rest.
+    fn start(&self, registry: &Registry) -> Result<String> {
+        let Some(name) = &self.adapter else { return Ok(String::new()) };
+        let AdapterFiles { config, tensors, .. } = registry.adapter_files(name)?;
+        Ok(format!(" from {}", PeftFiles::new(config, tensors).sha256()))
+    }
+
+    fn trainer(
+        &self,
+        registry: &Registry,
+        weights: Transformer,
+        settings: Settings,
+    ) -> Result<Trainer> {
+        let Some(name) = &self.adapter else { return Ok(Trainer::new(weights, settings)?) };
+        let adapter = pair::adapter(registry, name, registry.model(&self.model)?, &weights)?;
+        Ok(Trainer::with_adapter(weights, &adapter, settings)?)
+    }
+
     fn precision(&self) -> Result<Precision> {
-        let tiles = bf16::available() && device::select()?.is_cpu();
+        let device = device::select()?;
         match self.precision {
-            Numbers::Bf16 if !tiles => {
-                bail!("--precision bf16: this CPU has no AMX tiles; use f32")
+            Numbers::Bf16 if !(bf16::available() && device.is_cpu()) => {
+                bail!("--precision bf16: this is no CPU with AMX tiles; use f32")
             }
+            Numbers::Quantized if !device.is_cpu() => {
+                bail!("--precision quantized: only the CPU computes so; use f32")
+            }
+            Numbers::Auto => Ok(Precision::fastest(&device)),
             Numbers::Bf16 => Ok(Precision::Bf16),
-            Numbers::Auto if tiles => Ok(Precision::Bf16),
-            Numbers::Auto | Numbers::F32 => Ok(Precision::F32),
+            Numbers::Quantized => Ok(Precision::Quantized),
+            Numbers::F32 => Ok(Precision::F32),
         }
     }
 

@@ -167,6 +167,7 @@ mod tests {
             base: "base".to_owned(),
             security: "security".to_owned(),
             adapter: None,
+            adapter_strength: 1.0,
             device: "cpu".to_owned(),
             decoding,
             fill_in_middle,

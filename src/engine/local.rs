@@ -168,6 +168,8 @@ struct Loaded {
     pair: Pair,
     /// The setting `adapter` that it was loaded with.
     adapter: Option<String>,
+    /// The setting `adapterStrength` that it was loaded with.
+    adapter_strength: f32,
     sequences: Sequences<LanguageModelCache>,
     /// What the rounds of this pair were measured to give and to take.
     draft_length: DraftLength,
@@ -259,14 +261,15 @@ impl Worker {
         }
     }
 
-    /// Applies changed settings: another profile or adapter is loaded, and a failed load is tried again.
+    /// Applies changed settings: another profile, adapter or strength is loaded, and a failed load is tried again.
     fn configure(&mut self) {
         self.failed = None;
         let settings = self.shared.settings();
         if let Some(loaded) = &mut self.loaded {
             loaded.sequences.set_limit(kv_limit(&settings));
             let same_profile = loaded.pair.profile.profile == settings.profile;
-            if same_profile && loaded.adapter == settings.adapter {
+            let same_strength = loaded.adapter_strength == settings.adapter_strength;
+            if same_profile && loaded.adapter == settings.adapter && same_strength {
                 return;
             }
         }
@@ -324,6 +327,7 @@ impl Worker {
         Ok(Loaded {
             pair,
             adapter: settings.adapter.clone(),
+            adapter_strength: settings.adapter_strength,
             sequences,
             draft_length: DraftLength::default(),
             pool,

@@ -10,8 +10,9 @@ use crate::decode::CoDecoder;
 use crate::decode::rng::Draws;
 use crate::kernel::threads::Threads;
 use crate::model::gguf::Gguf;
+use crate::model::lora::Adapter;
 use crate::model::lora::peft::{self, PeftFiles};
-use crate::model::{self, LanguageModel, Tokenizer, device, pair};
+use crate::model::{self, LanguageModel, Tokenizer, Transformer, device, pair};
 use crate::prompt::fim::FimTokens;
 use crate::registry::manifest::{FimOrder, Model, Profile};
 use crate::registry::{AdapterFiles, Progress, Registry};
@@ -52,12 +53,15 @@ pub struct Choice<'a> {
     pub profile: &'a str,
     /// Name or directory of an adapter that takes the place of the profile's.
     pub adapter: Option<&'a str>,
+    /// What the adapter's updates are multiplied by.
+    pub adapter_strength: f32,
 }
 
 impl<'a> From<&'a Settings> for Choice<'a> {
     fn from(settings: &'a Settings) -> Self {
-        let Settings { threads, profile, adapter, .. } = settings;
-        Self { threads: *threads, profile, adapter: adapter.as_deref() }
+        let Settings { threads, profile, adapter, adapter_strength, .. } = settings;
+        let (threads, adapter_strength) = (*threads, *adapter_strength);
+        Self { threads, profile, adapter: adapter.as_deref(), adapter_strength }
     }
 }
 
@@ -151,7 +155,7 @@ pub fn load(
     let fim = fim_tokens(base_entry, &loaded.tokenizer)?;
     let stop_tokens = stop_tokens(base_entry, &loaded.tokenizer)?;
     let security = match &adapter {
-        Some(adapter) => adapter.stand_beside(&loaded.security)?,
+        Some(adapter) => adapter.stand_beside(&loaded.security, choice.adapter_strength)?,
         None => loaded.security,
     };
     let mut pair = Pair {
@@ -163,6 +167,7 @@ pub fn load(
         stop_tokens,
     };
     pair.profile.adapter = adapter.map(|adapter| adapter.name);
+    pair.profile.adapter_strength = choice.adapter_strength;
     pair.profile.load_seconds = started.elapsed().as_secs_f64();
     Ok(pair)
 }
@@ -199,14 +204,37 @@ impl Beside {
         Ok(Self { name, files })
     }
 
+    /// An error of the files, with the adapter's name.
+    fn unusable(&self, source: peft::Error) -> LoadError {
+        LoadError::Adapter { name: self.name.clone(), source }
+    }
+
     /// The same weights, with the adapter beside them.
-    fn stand_beside(&self, security: &LanguageModel) -> Result<LanguageModel, LoadError> {
+    fn stand_beside(
+        &self,
+        security: &LanguageModel,
+        strength: f32,
+    ) -> Result<LanguageModel, LoadError> {
         let adapter = self.files.read(security.config(), security.device());
-        let adapter =
-            adapter.map_err(|source| LoadError::Adapter { name: self.name.clone(), source })?;
-        let beside = security.with_adapter(adapter);
+        let adapter = adapter.map_err(|source| self.unusable(source))?;
+        let beside = security.with_adapter(adapter.times(strength));
         beside.map_err(|source| LoadError::Model { name: self.name.clone(), source })
     }
+}
+
+/// The adapter of this name or in this directory, to be trained further on `weights`, which are those of `model`.
+///
+/// # Errors
+/// If it cannot be had, is no usable adapter, or is for another model.
+pub fn adapter(
+    registry: &Registry,
+    name: &str,
+    model: &Model,
+    weights: &Transformer,
+) -> Result<Adapter, LoadError> {
+    let beside = Beside::open(registry, name, model)?;
+    let adapter = beside.files.read(weights.config(), weights.device());
+    adapter.map_err(|source| beside.unusable(source))
 }
 
 /// The files of a pair; `security` is absent where both roles read the same one.
@@ -299,6 +327,7 @@ fn describe(profile: &Profile, base: &LanguageModel, fill_in_middle: bool) -> Lo
         base: profile.base.clone(),
         security: profile.security.clone(),
         adapter: None,
+        adapter_strength: 1.0,
         device: device::name(base.device()),
         decoding: profile.decoding,
         fill_in_middle,

@@ -86,6 +86,7 @@ fn check(settings: &Settings, field: &str) -> Result<(), String> {
     };
     let broken = globs.into_iter().find_map(|glob| Glob::new(glob).err());
     let numbers: Vec<f32> = match field {
+        "adapterStrength" => vec![settings.adapter_strength],
         "alpha" => settings.alpha.into_iter().collect(),
         "alphaByLanguage" => settings.alpha_by_language.values().copied().collect(),
         "alphaByPath" => settings.alpha_by_path.iter().map(|&(_, alpha)| alpha).collect(),

@@ -16,6 +16,7 @@ use memmap2::Mmap;
 use memmap2::UncheckedAdvice;
 
 use super::Error;
+use crate::kernel::quant::{BlockFormat, PackedMatrix};
 
 /// The embedding table, in llama.cpp's names of tensors.
 const EMBEDDINGS: &str = "token_embd.weight";
@@ -217,12 +218,23 @@ impl Gguf {
         Ok(())
     }
 
-    /// The format of a tensor, as the file says.
+    /// Whether a tensor exists and is in a format that [`crate::kernel::quant`] multiplies.
+    pub fn is_packable(&self, name: &str) -> bool {
+        self.info(name).is_ok_and(|info| block_format(info.ggml_dtype).is_some())
+    }
+
+    /// A matrix `[out, in]`, repacked for [`crate::kernel::quant`].
     ///
     /// # Errors
-    /// If it is missing.
-    pub fn dtype(&self, name: &str) -> Result<GgmlDType, Error> {
-        Ok(self.info(name)?.ggml_dtype)
+    /// As [`Gguf::tensor`], and if it is of another shape, or in a format that is not multiplied there.
+    pub fn packed_matrix(&self, name: &str, shape: [usize; 2]) -> Result<PackedMatrix, Error> {
+        self.expect_shape(name, &shape)?;
+        let unsupported = |dtype| Error::Unsupported(format!("`{name}` as {dtype:?}"));
+        self.read_blocks(name, |dtype, blocks| {
+            let format = block_format(dtype).ok_or_else(|| unsupported(dtype))?;
+            PackedMatrix::pack(format, blocks, shape)
+                .map_err(|source| Error::Pack { tensor: name.to_owned(), source })
+        })
     }
 
     /// The shape of a tensor, as the file says.
@@ -373,6 +385,16 @@ fn map(file: &File) -> std::io::Result<Mmap> {
     // writes into one, so the mapped inode keeps its bytes even when a newer file takes its name. A user who truncates
     // the file in place while it is being loaded can still stop the process, as with every mapped file.
     unsafe { Mmap::map(file) }
+}
+
+fn block_format(dtype: GgmlDType) -> Option<BlockFormat> {
+    match dtype {
+        GgmlDType::Q4K => Some(BlockFormat::Q4K),
+        GgmlDType::Q5_0 => Some(BlockFormat::Q5_0),
+        GgmlDType::Q6K => Some(BlockFormat::Q6K),
+        GgmlDType::Q8_0 => Some(BlockFormat::Q8_0),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use candle_core::quantized::{QMatMul, QTensor};
 use candle_core::{D, DType, Device, Module, Tensor};
+use rayon::prelude::*;
 
 use super::Error;
 use super::attach::{Computed, attach};
 use super::gradient::read;
 use super::lora::{Dropped, Lora};
-use crate::kernel::bf16::{Bf16Matrix, Orientation};
+use crate::kernel::bf16::{self, Bf16Matrix, Orientation};
+use crate::kernel::quant::{Activations, InstructionSet, PackedMatrix, Product};
 
 /// `y = x · Wᵀ + b`.
 #[derive(Clone, Debug)]
@@ -33,6 +35,17 @@ enum Weight {
     Dense(Tensor),
     /// Rounded to bf16 and packed for the CPU's tiles.
     Tiles(Arc<Tiles>),
+    /// Quantized forward, dequantized backward.
+    Packed(Arc<Packed>),
+}
+
+/// A matrix W as it is stored, and as numbers.
+#[derive(Debug)]
+struct Packed {
+    /// `x · Wᵀ`, `x` rounded to eight bits.
+    forward: PackedMatrix,
+    /// `y · W`; `[out, in]`.
+    backward: Tensor,
 }
 
 /// A matrix W packed for both directions.
@@ -51,6 +64,20 @@ pub enum Precision {
     F32,
     /// bf16 with f32 sums, in the tiles of the CPU ([`crate::kernel::bf16`]).
     Bf16,
+    /// Forward as completions are decoded ([`crate::kernel::quant`]): the stored blocks times activations of eight bits.
+    /// Backward in f32, as if nothing had been rounded (straight-through).
+    Quantized,
+}
+
+impl Precision {
+    /// The fastest for training on `device`.
+    pub fn fastest(device: &Device) -> Self {
+        match device {
+            Device::Cpu if bf16::available() => Self::Bf16,
+            Device::Cpu => Self::Quantized,
+            _ => Self::F32,
+        }
+    }
 }
 
 impl Linear {
@@ -73,7 +100,16 @@ impl Linear {
         Ok(Self { weight: Weight::Dense(weight), inputs, padding: 0, bias })
     }
 
-    /// A layer over dense weights `[out, in]` in `precision`, and a bias `[out]`.
+    /// A layer that multiplies `forward` and lets gradients flow through `backward`, which are the same matrix
+    /// `[out, in]`, and a bias `[out]`.
+    pub fn packed(forward: PackedMatrix, backward: Tensor, bias: Option<Tensor>) -> Self {
+        let inputs = forward.n_in();
+        let weight = Weight::Packed(Arc::new(Packed { forward, backward }));
+        Self { weight, inputs, padding: 0, bias }
+    }
+
+    /// A layer over dense weights `[out, in]` in `precision`, and a bias `[out]`; quantized ones come from
+    /// [`Linear::packed`], and here stay as they are.
     ///
     /// # Errors
     /// If the weights are no matrix, or are not on the CPU where `precision` needs them there.
@@ -83,7 +119,7 @@ impl Linear {
         precision: Precision,
     ) -> Result<Self, Error> {
         let (out, inputs) = weight.dims2()?;
-        if precision == Precision::F32 {
+        if precision != Precision::Bf16 {
             return Self::dense(weight.clone(), bias);
         }
         let tiles = read([weight], |[weight]| {
@@ -146,6 +182,10 @@ impl Linear {
             Weight::Quantized(weight) => weight.forward(x)?,
             Weight::Dense(weight) => x.matmul(&weight.t()?)?,
             Weight::Tiles(tiles) => return Ok(self.biased(multiply(x, &tiles.forward)?, x)?),
+            Weight::Packed(packed) => {
+                let y = read([x], |[x]| multiply_packed(x, &packed.forward))?;
+                return Ok(self.biased(y, x)?);
+            }
         };
         match &self.bias {
             Some(bias) => Ok(y.broadcast_add(bias)?.into()),
@@ -174,6 +214,7 @@ impl Weight {
         match self {
             Self::Quantized(_) => candle_core::bail!("no gradient flows through quantized weights"),
             Self::Dense(weight) => grad.matmul(weight),
+            Self::Packed(packed) => grad.matmul(&packed.backward),
             Self::Tiles(tiles) => {
                 let (rows, matrix) = (grad.dims2()?.0, &tiles.backward);
                 Tensor::from_vec(multiply(grad, matrix)?, (rows, matrix.columns()), grad.device())
@@ -185,4 +226,54 @@ impl Weight {
 /// `x · B` on the CPU, row-major.
 fn multiply(x: &Tensor, matrix: &Bf16Matrix) -> candle_core::Result<Vec<f32>> {
     read([x], |[x]| matrix.multiply(x))
+}
+
+/// `x · Wᵀ` on the threads of the calling rayon pool, row-major.
+fn multiply_packed(x: &[f32], matrix: &PackedMatrix) -> Vec<f32> {
+    let mut y = vec![0.0; x.len() / matrix.n_in() * matrix.n_out()];
+    let mut rounded = Activations::default();
+    let writer = rounded.writer(x, matrix.n_in(), matrix.format().activation_blocks());
+    let shares = 0..rayon::current_num_threads();
+    shares.clone().into_par_iter().for_each(|_| writer.run());
+    drop(writer);
+    let product = Product::new(matrix, &rounded, &mut y, InstructionSet::detect());
+    shares.into_par_iter().for_each(|_| product.run());
+    drop(product);
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+    use candle_core::quantized::GgmlDType;
+
+    use super::*;
+    use crate::kernel::quant::BlockFormat;
+
+    #[test]
+    fn a_packed_layer_multiplies_blocks_and_lets_gradients_through_numbers() {
+        let (out, inputs, rows) = (48, 64, 5);
+        let weights = Tensor::randn(0f32, 1f32, (out, inputs), &Device::Cpu).unwrap();
+        let blocks = QTensor::quantize(&weights, GgmlDType::Q8_0).unwrap();
+        let dense = blocks.dequantize(&Device::Cpu).unwrap();
+        let bias = Tensor::randn(0f32, 1f32, out, &Device::Cpu).unwrap();
+        let bytes = blocks.data().unwrap();
+        let packed = PackedMatrix::pack(BlockFormat::Q8_0, &bytes, [out, inputs]).unwrap();
+        let packed = Linear::packed(packed, dense.clone(), Some(bias.clone()));
+        let dense = Linear::dense(dense, Some(bias)).unwrap();
+        let x = Var::randn(0f32, 1f32, (rows, inputs), &Device::Cpu).unwrap();
+        let [packed, dense] = [packed, dense].map(|layer| layer.forward(&x, None).unwrap());
+        let largest = |x: &Tensor| {
+            let largest = x.abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            largest.to_scalar::<f32>().unwrap()
+        };
+        // Half a step of the largest activation, 1/254 of some 3, on 64 products of about 1.
+        assert!(largest(&(&packed - &dense).unwrap()) < 0.3);
+        assert!(largest(&(&packed - &dense).unwrap()) > 0.0, "activations are rounded");
+        let upstream = Tensor::randn(0f32, 1f32, packed.shape(), &Device::Cpu).unwrap();
+        let [packed, dense] = [packed, dense]
+            .map(|y| (y * &upstream).unwrap().sum_all().unwrap().backward().unwrap());
+        let difference = (packed.get(&x).unwrap() - dense.get(&x).unwrap()).unwrap();
+        assert_eq!(largest(&difference), 0.0, "both go backward through the same numbers");
+    }
 }

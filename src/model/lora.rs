@@ -123,6 +123,14 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// The same updates, each times `strength`: 0 changes nothing, 1 is this adapter.
+    pub fn times(mut self, strength: f32) -> Self {
+        for lora in self.updates.values_mut() {
+            lora.scale *= f64::from(strength);
+        }
+        self
+    }
+
     /// Adds the update of one linear layer, replacing an earlier one.
     pub fn insert(&mut self, layer_idx: usize, projection: Projection, lora: Lora) {
         self.updates.insert((layer_idx, projection), lora);

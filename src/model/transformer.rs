@@ -362,6 +362,10 @@ impl BlockReader<'_> {
         precision: Precision,
     ) -> Result<Linear, Error> {
         let weights = self.gguf.tensor(name, self.device)?.dequantize(self.device)?;
+        if precision == Precision::Quantized && self.gguf.is_packable(name) {
+            let shape = weights.dims2()?.into();
+            return Ok(Linear::packed(self.gguf.packed_matrix(name, shape)?, weights, bias));
+        }
         Linear::frozen(&weights, bias, precision)
     }
 

@@ -236,3 +236,50 @@ impl Chunk<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_loops_of_the_cpu_compute_what_candle_does() {
+        let vocab = 37;
+        let logits = || Tensor::randn(0f32, 2f32, (5, vocab), &Device::Cpu).unwrap();
+        let (security, base) = (logits(), logits());
+        let targets = [Some(3), Some(36), None, None, None];
+        let rows: Vec<Row> =
+            targets.into_iter().zip(0..).map(|(target, place)| Row { place, target }).collect();
+        let counts = Rows { rows: rows.clone(), n_fix: 2, n_keep: 3 };
+        for divergence in [Divergence::SecurityFromBase, Divergence::BaseFromSecurity] {
+            let objective = Objective { divergence, scale: 0.5 };
+            let chunk = Chunk { rows: &rows, counts: &counts, objective };
+            let on_device = chunk.on_device(&security, Some(&base)).unwrap();
+            // The loops change what they are given.
+            let on_cpu = chunk.on_cpu(&security.copy().unwrap(), Some(&base)).unwrap();
+            for (cpu, device) in on_cpu.0.iter().zip(&on_device.0) {
+                assert!((cpu - device).abs() < 1e-4, "{divergence:?}: {cpu} {device}");
+            }
+            let difference = (on_cpu.1 - on_device.1).unwrap().abs().unwrap();
+            let largest = difference.flatten_all().unwrap().max(0).unwrap();
+            assert!(largest.to_scalar::<f32>().unwrap() < 1e-6, "{divergence:?}");
+        }
+    }
+
+    #[test]
+    fn fixed_tokens_need_no_reference_on_a_device() {
+        let security = Tensor::randn(0f32, 1f32, (1, 9), &Device::Cpu).unwrap();
+        let rows = [Row { place: 0, target: Some(4) }];
+        let counts = Rows { rows: rows.to_vec(), n_fix: 1, n_keep: 0 };
+        let objective = Objective { divergence: Divergence::SecurityFromBase, scale: 1.0 };
+        let chunk = Chunk { rows: &rows, counts: &counts, objective };
+        let (values, gradient) = chunk.on_device(&security, None).unwrap();
+        let expected = security.exp().unwrap().sum_all().unwrap().log().unwrap();
+        let expected = expected.to_scalar::<f32>().unwrap();
+        let at_target = security.i((0, 4)).unwrap().to_scalar::<f32>().unwrap();
+        assert!((values[0] - f64::from(expected - at_target)).abs() < 1e-5);
+        let sum = gradient.sum_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(sum.abs() < 1e-6, "a gradient at logits adds up to nothing: {sum}");
+    }
+}

@@ -205,7 +205,9 @@ impl Trainer {
     ) -> Result<Self, Error> {
         let (mut adapter, mut variables) = (Adapter::default(), Vec::new());
         for (layer_idx, projection, lora) in initial.iter() {
-            let (down, up) = (Var::from_tensor(&lora.down)?, Var::from_tensor(&lora.up)?);
+            let [down, up] =
+                [&lora.down, &lora.up].map(|half| Var::from_tensor(&half.contiguous()?));
+            let (down, up) = (down?, up?);
             let update = Lora {
                 down: down.as_tensor().clone(),
                 up: up.as_tensor().clone(),

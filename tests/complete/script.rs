@@ -124,6 +124,7 @@ pub fn bench() -> Bench {
         base: "base".to_owned(),
         security: "security".to_owned(),
         adapter: None,
+        adapter_strength: 1.0,
         device: "cpu".to_owned(),
         decoding: Decoding::default(),
         fill_in_middle: true,

@@ -16,6 +16,7 @@ fn ready(adapter: Option<&str>) -> State {
         base: "big".to_owned(),
         security: "small".to_owned(),
         adapter: adapter.map(str::to_owned),
+        adapter_strength: 1.0,
         device: "cpu".to_owned(),
         decoding: Decoding::default(),
         fill_in_middle: true,

@@ -47,7 +47,7 @@ impl TinyPair {
     }
 
     pub fn load(&self) -> Pair {
-        let choice = Choice { threads: 2, profile: PROFILE, adapter: None };
+        let choice = Choice { threads: 2, profile: PROFILE, adapter: None, adapter_strength: 1.0 };
         pair::load(&self.registry(), choice, &Silent).unwrap()
     }
 }

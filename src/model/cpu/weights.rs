@@ -1,11 +1,11 @@
 //! The frozen part of a model on the CPU, read from a GGUF file and repacked for [`crate::kernel::quant`].
 
 use candle_core::Device;
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::QTensor;
 use rayon::prelude::*;
 
 use crate::kernel::attention::VALUE_GROUP;
-use crate::kernel::quant::{BlockFormat, PackedMatrix};
+use crate::kernel::quant::PackedMatrix;
 use crate::model::Error;
 use crate::model::config::Config;
 use crate::model::gguf::Gguf;
@@ -58,22 +58,12 @@ pub(super) struct Projection {
 /// Whether every matrix of the model is in a format that the kernels multiply, and its heads in the widths that they
 /// expect. Other models are computed by candle.
 pub(super) fn supported(gguf: &Gguf, config: &Config) -> bool {
-    let matrix = |name: &str| gguf.dtype(name).is_ok_and(|dtype| format(dtype).is_some());
+    let matrix = |name: &str| gguf.is_packable(name);
     let parts = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
     let block = |i: usize| parts.iter().all(|part| matrix(&format!("blk.{i}.{part}.weight")));
     config.head_dim.is_multiple_of(VALUE_GROUP)
         && matrix(gguf.head_name())
         && (0..config.n_layers).all(block)
-}
-
-fn format(dtype: GgmlDType) -> Option<BlockFormat> {
-    match dtype {
-        GgmlDType::Q4K => Some(BlockFormat::Q4K),
-        GgmlDType::Q5_0 => Some(BlockFormat::Q5_0),
-        GgmlDType::Q6K => Some(BlockFormat::Q6K),
-        GgmlDType::Q8_0 => Some(BlockFormat::Q8_0),
-        _ => None,
-    }
 }
 
 impl Weights {
@@ -130,13 +120,7 @@ impl Reader<'_> {
 
     /// A matrix `[out, in]`.
     fn matrix(&self, name: &str, shape: [usize; 2]) -> Result<PackedMatrix, Error> {
-        self.gguf.expect_shape(name, &shape)?;
-        let unsupported = |dtype| Error::Unsupported(format!("`{name}` as {dtype:?}"));
-        self.gguf.read_blocks(name, |dtype, blocks| {
-            let format = format(dtype).ok_or_else(|| unsupported(dtype))?;
-            PackedMatrix::pack(format, blocks, shape)
-                .map_err(|source| Error::Pack { tensor: name.to_owned(), source })
-        })
+        self.gguf.packed_matrix(name, shape)
     }
 
     /// A dense vector `[len]`.
