@@ -7,6 +7,7 @@
 pub mod attention;
 pub mod bf16;
 pub mod exp;
+pub mod fused;
 pub mod logits;
 pub mod losses;
 pub mod low_rank;

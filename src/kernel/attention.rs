@@ -5,8 +5,12 @@
 //! can sum at a time is one stream. Every number is summed in one order, along D for scores and along the positions for
 //! the result, so a token's result has the same bits in every batch and with every instruction set.
 
+use std::marker::PhantomData;
+
 use pulp::{Arch, Simd, WithSimd};
 
+#[cfg(target_arch = "x86_64")]
+use super::fused::{Doubt, fused_4_anywhere, fused_4_unless};
 use super::softmax::softmax;
 
 /// Positions in a block of keys.
@@ -73,37 +77,113 @@ pub fn attend(
     let padded = n_visible.next_multiple_of(KEY_BLOCK);
     let head = CachedHead { keys: &head.keys[..padded * head_dim], ..head };
     scores.resize(queries.len() / head_dim * padded, 0.0);
-    Arch::new().dispatch(Attend { queries, head, n_visible, scores, out });
+    let arch = Arch::new();
+    #[cfg(target_arch = "x86_64")]
+    if let (Arch::Scalar, Some(v2)) = (arch, pulp::x86::V2::try_new()) {
+        let fused = PhantomData::<InDoubles>;
+        return Simd::vectorize(v2, Attend { queries, head, n_visible, scores, out, fused });
+    }
+    arch.dispatch(Attend { queries, head, n_visible, scores, out, fused: PhantomData::<InOne> });
 }
 
-struct Attend<'a> {
+/// How to multiply and add with one rounding. A value says whether what it gave may be wrong.
+trait Fused: Default {
+    /// How to do it again if so.
+    type Surely: Fused;
+
+    fn fused<S: Simd>(&mut self, simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s;
+
+    fn is_in_doubt(&self) -> bool;
+}
+
+/// With the instruction for it, or a library's function.
+#[derive(Default)]
+struct InOne;
+
+impl Fused for InOne {
+    type Surely = Self;
+
+    #[inline(always)]
+    fn fused<S: Simd>(&mut self, simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        simd.mul_add_f32s(a, b, c)
+    }
+
+    #[inline(always)]
+    fn is_in_doubt(&self) -> bool {
+        false
+    }
+}
+
+/// On x86 without the instruction, in registers of four; with others it does not compile. Doubts are collected, as
+/// looking at each takes longer than doing it again now and then.
+#[cfg(target_arch = "x86_64")]
+#[derive(Default)]
+struct InDoubles(Doubt);
+
+#[cfg(target_arch = "x86_64")]
+impl Fused for InDoubles {
+    type Surely = InDoublesSurely;
+
+    #[inline(always)]
+    fn fused<S: Simd>(&mut self, _: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        pulp::cast(fused_4_unless(&mut self.0, pulp::cast(a), pulp::cast(b), pulp::cast(c)))
+    }
+
+    #[inline(always)]
+    fn is_in_doubt(&self) -> bool {
+        self.0.is_any()
+    }
+}
+
+/// [`InDoubles`], but each doubt is looked at.
+#[cfg(target_arch = "x86_64")]
+#[derive(Default)]
+struct InDoublesSurely;
+
+#[cfg(target_arch = "x86_64")]
+impl Fused for InDoublesSurely {
+    type Surely = Self;
+
+    #[inline(always)]
+    fn fused<S: Simd>(&mut self, _: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+        pulp::cast(fused_4_anywhere(pulp::cast(a), pulp::cast(b), pulp::cast(c)))
+    }
+
+    #[inline(always)]
+    fn is_in_doubt(&self) -> bool {
+        false
+    }
+}
+
+struct Attend<'a, F> {
     queries: &'a [f32],
     head: CachedHead<'a>,
     n_visible: usize,
     scores: &'a mut [f32],
     out: &'a mut [f32],
+    fused: PhantomData<F>,
 }
 
-impl WithSimd for Attend<'_> {
+impl<F: Fused> WithSimd for Attend<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { queries, head, n_visible, scores, out } = self;
+        let Self { queries, head, n_visible, scores, out, .. } = self;
         let padded = n_visible.next_multiple_of(KEY_BLOCK);
         let queries = queries.chunks(QUERIES * head.head_dim);
         let outs = out.chunks_mut(QUERIES * head.head_dim);
         for ((queries, out), scores) in queries.zip(outs).zip(scores.chunks_mut(QUERIES * padded)) {
             let some = Some { queries, head, n_visible, scores, out };
             match queries.len() / head.head_dim {
-                1 => some.attend::<S, 1>(simd),
-                2 => some.attend::<S, 2>(simd),
-                3 => some.attend::<S, 3>(simd),
-                4 => some.attend::<S, 4>(simd),
-                5 => some.attend::<S, 5>(simd),
-                6 => some.attend::<S, 6>(simd),
-                7 => some.attend::<S, 7>(simd),
-                _ => some.attend::<S, 8>(simd),
+                1 => some.attend::<S, F, 1>(simd),
+                2 => some.attend::<S, F, 2>(simd),
+                3 => some.attend::<S, F, 3>(simd),
+                4 => some.attend::<S, F, 4>(simd),
+                5 => some.attend::<S, F, 5>(simd),
+                6 => some.attend::<S, F, 6>(simd),
+                7 => some.attend::<S, F, 7>(simd),
+                _ => some.attend::<S, F, 8>(simd),
             }
         }
     }
@@ -121,15 +201,15 @@ struct Some<'a> {
 impl Some<'_> {
     // No closures here: what a compiler does not inline into the dispatched function loses its instruction set.
     #[inline(always)]
-    fn attend<S: Simd, const R: usize>(self, simd: S) {
+    fn attend<S: Simd, F: Fused, const R: usize>(self, simd: S) {
         let Self { queries, head, n_visible, scores, out } = self;
-        score::<S, R>(simd, rows(queries), head, scores);
+        score::<S, F, R>(simd, rows(queries), head, scores);
         let padded = scores.len() / R;
         let scale = 1.0 / (head.head_dim as f32).sqrt();
         for scores in scores.chunks_exact_mut(padded) {
             softmax(&mut scores[..n_visible], scale);
         }
-        mix::<S, R>(simd, visible(scores, n_visible), head, out);
+        mix::<S, F, R>(simd, visible(scores, n_visible), head, out);
     }
 }
 
@@ -141,7 +221,7 @@ fn two_fit<S: Simd, const R: usize>() -> bool {
 
 /// `q · keysᵀ`, as `[R, padded]`.
 #[inline(always)]
-fn score<S: Simd, const R: usize>(
+fn score<S: Simd, F: Fused, const R: usize>(
     simd: S,
     queries: [&[f32]; R],
     head: CachedHead<'_>,
@@ -152,11 +232,11 @@ fn score<S: Simd, const R: usize>(
     let mut first = 0;
     while first < n_registers {
         if two_fit::<S, R>() && first + 2 <= n_registers {
-            let sums = score_registers::<S, R, 2>(simd, queries, head, first);
+            let sums = score_registers::<S, F, R, 2>(simd, queries, head, first);
             store::<S, R, 2>(&mut out, first, sums);
             first += 2;
         } else {
-            let sums = score_registers::<S, R, 1>(simd, queries, head, first);
+            let sums = score_registers::<S, F, R, 1>(simd, queries, head, first);
             store::<S, R, 1>(&mut out, first, sums);
             first += 1;
         }
@@ -165,7 +245,7 @@ fn score<S: Simd, const R: usize>(
 
 /// `weights · values`, as `out: [R, D]`.
 #[inline(always)]
-fn mix<S: Simd, const R: usize>(
+fn mix<S: Simd, F: Fused, const R: usize>(
     simd: S,
     weights: [&[f32]; R],
     head: CachedHead<'_>,
@@ -176,11 +256,11 @@ fn mix<S: Simd, const R: usize>(
     let mut first = 0;
     while first < n_registers {
         if two_fit::<S, R>() && first + 2 <= n_registers {
-            let sums = mix_registers::<S, R, 2>(simd, weights, head, first);
+            let sums = mix_registers::<S, F, R, 2>(simd, weights, head, first);
             store::<S, R, 2>(&mut out, first, sums);
             first += 2;
         } else {
-            let sums = mix_registers::<S, R, 1>(simd, weights, head, first);
+            let sums = mix_registers::<S, F, R, 1>(simd, weights, head, first);
             store::<S, R, 1>(&mut out, first, sums);
             first += 1;
         }
@@ -189,7 +269,7 @@ fn mix<S: Simd, const R: usize>(
 
 /// The scores of `C` registers of positions, of which the first is register `first` of all.
 #[inline(always)]
-fn score_registers<S: Simd, const R: usize, const C: usize>(
+fn score_registers<S: Simd, F: Fused, const R: usize, const C: usize>(
     simd: S,
     queries: [&[f32]; R],
     head: CachedHead<'_>,
@@ -203,7 +283,7 @@ fn score_registers<S: Simd, const R: usize, const C: usize>(
         let block = &head.keys[register / per_block * block_len..][..block_len];
         *lines = &S::as_simd_f32s(block).0[register % per_block..];
     }
-    let mut sums = [[simd.splat_f32s(0.0); C]; R];
+    let (mut sums, mut fused) = ([[simd.splat_f32s(0.0); C]; R], F::default());
     for d in 0..head.head_dim {
         let mut keys = [simd.splat_f32s(0.0); C];
         for c in 0..C {
@@ -212,38 +292,68 @@ fn score_registers<S: Simd, const R: usize, const C: usize>(
         for r in 0..R {
             let query = simd.splat_f32s(queries[r][d]);
             for c in 0..C {
-                sums[r][c] = simd.mul_add_f32s(query, keys[c], sums[r][c]);
+                sums[r][c] = fused.fused(simd, query, keys[c], sums[r][c]);
             }
         }
+    }
+    if fused.is_in_doubt() {
+        return score_surely::<S, F::Surely, R, C>(simd, queries, head, first);
     }
     sums
 }
 
-/// The results of `C` registers of columns, which are in one group.
-#[inline(always)]
-fn mix_registers<S: Simd, const R: usize, const C: usize>(
+/// [`score_registers`] where there was a doubt about it.
+#[cold]
+#[inline(never)]
+fn score_surely<S: Simd, F: Fused, const R: usize, const C: usize>(
     simd: S,
-    weights: [&[f32]; R],
+    queries: [&[f32]; R],
     head: CachedHead<'_>,
     first: usize,
 ) -> [[S::f32s; C]; R] {
+    score_registers::<S, F, R, C>(simd, queries, head, first)
+}
+
+/// The results of `C` registers of columns, which are in one group.
+#[inline(always)]
+fn mix_registers<S: Simd, F: Fused, const R: usize, const C: usize>(
+    simd: S,
+    weights: [&[f32]; R],
+    head: CachedHead<'_>,
+    register: usize,
+) -> [[S::f32s; C]; R] {
     let per_group = VALUE_GROUP / S::F32_LANES;
     let group_len = head.values.len() / (head.head_dim / VALUE_GROUP);
-    let group = &head.values[first / per_group * group_len..][..group_len];
+    let group = &head.values[register / per_group * group_len..][..group_len];
     let (lines, _) = group.as_chunks::<VALUE_GROUP>();
     let lines = &lines[..weights[0].len()];
-    let first = first % per_group;
-    let mut sums = [[simd.splat_f32s(0.0); C]; R];
+    let first = register % per_group;
+    let (mut sums, mut fused) = ([[simd.splat_f32s(0.0); C]; R], F::default());
     for (pos, line) in lines.iter().enumerate() {
         let values = &S::as_simd_f32s(line).0[first..first + C];
         for r in 0..R {
             let weight = simd.splat_f32s(weights[r][pos]);
             for c in 0..C {
-                sums[r][c] = simd.mul_add_f32s(weight, values[c], sums[r][c]);
+                sums[r][c] = fused.fused(simd, weight, values[c], sums[r][c]);
             }
         }
     }
+    if fused.is_in_doubt() {
+        return mix_surely::<S, F::Surely, R, C>(simd, weights, head, register);
+    }
     sums
+}
+
+/// [`mix_registers`] where there was a doubt about it.
+#[cold]
+#[inline(never)]
+fn mix_surely<S: Simd, F: Fused, const R: usize, const C: usize>(
+    simd: S,
+    weights: [&[f32]; R],
+    head: CachedHead<'_>,
+    register: usize,
+) -> [[S::f32s; C]; R] {
+    mix_registers::<S, F, R, C>(simd, weights, head, register)
 }
 
 #[inline(always)]
@@ -366,25 +476,40 @@ mod tests {
         }
     }
 
+    /// Attention of [`seven_queries`], times a factor, as one way of computing it gives it.
+    #[cfg(target_arch = "x86_64")]
+    fn of_seven<F: Fused>(factor: f32, run: impl FnOnce(Attend<'_, F>)) -> Vec<f32> {
+        let (head_dim, n_visible) = (64, 77);
+        let (mut queries, mut keys, mut values) = seven_queries(head_dim, n_visible);
+        for x in queries.iter_mut().chain(&mut keys).chain(&mut values) {
+            *x *= factor;
+        }
+        let padded = n_visible.next_multiple_of(KEY_BLOCK);
+        let head = CachedHead { keys: &keys[..padded * head_dim], values: &values, head_dim };
+        let (mut scores, mut out) = (vec![0.0; 7 * padded], vec![0.0; queries.len()]);
+        let (queries, scores, fused) = (&queries[..], &mut scores[..], PhantomData);
+        run(Attend { queries, head, n_visible, scores, out: &mut out, fused });
+        out
+    }
+
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn every_instruction_set_gives_the_same_bits() {
-        let (head_dim, n_visible) = (64, 77);
-        let (queries, keys, values) = seven_queries(head_dim, n_visible);
-        let head = CachedHead { keys: &keys, values: &values, head_dim };
-        let mut expected = vec![0.0; queries.len()];
-        attend(&queries, head, n_visible, &mut Vec::new(), &mut expected);
-        let run = |with: &dyn Fn(Attend<'_>)| {
-            let padded = n_visible.next_multiple_of(KEY_BLOCK);
-            let mut scores = vec![0.0; 7 * padded];
-            let mut out = vec![0.0; queries.len()];
-            let head = CachedHead { keys: &keys[..padded * head_dim], ..head };
-            with(Attend { queries: &queries, head, n_visible, scores: &mut scores, out: &mut out });
-            assert_eq!(out, expected);
-        };
-        run(&|attend| Simd::vectorize(pulp::Scalar, attend));
-        if let Some(v3) = pulp::x86::V3::try_new() {
-            run(&|attend| Simd::vectorize(v3, attend));
+        // Numbers of few bits, of which sums in doubles are in doubt, of many, and tiny ones.
+        for factor in [1.0, 0.731_058_6, 1e-19] {
+            let expected =
+                of_seven::<InOne>(factor, |attend| Simd::vectorize(pulp::Scalar, attend));
+            assert!(expected.iter().all(|x| x.is_finite()));
+            let best = of_seven::<InOne>(factor, |attend| Arch::new().dispatch(attend));
+            assert_eq!(best, expected);
+            if let Some(v2) = pulp::x86::V2::try_new() {
+                let run = |attend: Attend<'_, InDoubles>| Simd::vectorize(v2, attend);
+                assert_eq!(of_seven(factor, run), expected);
+            }
+            if let Some(v3) = pulp::x86::V3::try_new() {
+                let run = |attend: Attend<'_, InOne>| Simd::vectorize(v3, attend);
+                assert_eq!(of_seven(factor, run), expected);
+            }
         }
     }
 }

@@ -17,14 +17,17 @@ pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-LIMIT, LIMIT);
     // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.
     const ROUND: f32 = 12_582_912.0;
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = x - n * LN_2_HIGH - n * LN_2_LOW;
     let mut poly = POLYNOMIAL[0];
     for coefficient in &POLYNOMIAL[1..] {
         poly = poly * r + coefficient;
     }
     let fraction = poly * r * r + r + 1.0;
-    fraction * f32::from_bits((((n as i32) + 127) << 23) as u32)
+    // The last bits of what was rounded are `n`: a conversion, which saturates, would keep compilers from vectorising.
+    let n = rounded.to_bits().wrapping_sub(ROUND.to_bits());
+    fraction * f32::from_bits(n.wrapping_add(127) << 23)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Each of them is one pass; V is 151,936 for Qwen2.5.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 
 use super::exp::exp;
 use super::sum::{max, sum};
@@ -46,10 +46,27 @@ pub fn first_largest(row: &[f32]) -> usize {
 /// `Σ exp((x − most) · scale)` to [`SUM_EXP_ERROR`], where `most` is the largest number of the row and `scale` is
 /// positive.
 pub fn sum_exp(row: &[f32], most: f32, scale: f32) -> f64 {
-    Arch::new().dispatch(|| {
-        let blocks = row.chunks(BLOCK);
-        blocks.map(|block| f64::from(sum(block, |x| exp((x - most) * scale)))).sum()
-    })
+    Arch::new().dispatch(SumExp { row, most, scale })
+}
+
+/// [`sum_exp`]: not a closure, which might not be inlined, and so not be compiled for the machine.
+struct SumExp<'a> {
+    row: &'a [f32],
+    most: f32,
+    scale: f32,
+}
+
+impl NullaryFnOnce for SumExp<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let mut total = 0.0;
+        for block in self.row.chunks(BLOCK) {
+            total += f64::from(sum(block, |x| exp((x - self.most) * self.scale)));
+        }
+        total
+    }
 }
 
 /// `ln Σ exp(x)`, where `most` is the largest number of the row. Blocks that are far below it, as most are, are summed to

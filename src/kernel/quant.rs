@@ -29,6 +29,8 @@ mod neon;
 #[cfg(target_arch = "x86_64")]
 mod prefetch;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod sse;
 
 #[cfg(test)]
 mod oracle;

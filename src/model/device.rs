@@ -86,6 +86,8 @@ pub fn cpu_features() -> Vec<&'static str> {
             ("avx2", std::is_x86_feature_detected!("avx2")),
             ("fma", std::is_x86_feature_detected!("fma")),
             ("f16c", std::is_x86_feature_detected!("f16c")),
+            ("sse4.1", std::is_x86_feature_detected!("sse4.1")),
+            ("ssse3", std::is_x86_feature_detected!("ssse3")),
         ];
         found.extend(features.iter().filter(|(_, there)| *there).map(|(name, _)| *name));
     }

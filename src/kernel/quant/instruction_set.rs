@@ -10,6 +10,8 @@ pub enum InstructionSet {
     Avx512Vnni,
     /// AVX2 with fused multiplication and half floats (Haswell, Zen and later).
     Avx2,
+    /// SSE4.1 with SSSE3 (Penryn, Bulldozer and later): for machines without AVX2.
+    Sse41,
     /// Advanced SIMD of 64-bit ARM.
     Neon,
     /// Plain Rust: the obvious version, and the oracle of the others.
@@ -18,14 +20,15 @@ pub enum InstructionSet {
 
 impl InstructionSet {
     /// Every instruction set, the fastest first.
-    pub const ALL: [Self; 4] = [Self::Avx512Vnni, Self::Avx2, Self::Neon, Self::Scalar];
+    pub const ALL: [Self; 5] =
+        [Self::Avx512Vnni, Self::Avx2, Self::Sse41, Self::Neon, Self::Scalar];
 
     /// The fastest that this machine and its operating system support.
     pub fn detect() -> Self {
         Self::ALL.into_iter().find(|set| set.is_supported()).unwrap_or(Self::Scalar)
     }
 
-    /// What the environment variable `COSEC_ISA` names (`avx512`, `avx2`, `neon` or `scalar`), and a warning if it
+    /// What the environment variable `COSEC_ISA` names (`avx512`, `avx2`, `sse41`, `neon` or `scalar`), and a warning if it
     /// names nothing that can be used. By default, [`InstructionSet::detect`].
     pub fn from_environment() -> (Self, Option<String>) {
         Self::choose(std::env::var(VARIABLE).ok().as_deref())
@@ -41,7 +44,7 @@ impl InstructionSet {
         let problem = match named {
             Some(set) if set.is_supported() => return (set, None),
             Some(_) => "this machine does not have it",
-            None => "known are avx512, avx2, neon and scalar",
+            None => "known are avx512, avx2, sse41, neon and scalar",
         };
         (best, Some(format!("{VARIABLE}={name} is ignored: {problem}; using {}", best.name())))
     }
@@ -61,6 +64,8 @@ impl InstructionSet {
                     && is_x86_feature_detected!("fma")
                     && is_x86_feature_detected!("f16c")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Sse41 => is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("ssse3"),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             Self::Scalar => true,
@@ -73,6 +78,7 @@ impl InstructionSet {
         match self {
             Self::Avx512Vnni => "avx512",
             Self::Avx2 => "avx2",
+            Self::Sse41 => "sse41",
             Self::Neon => "neon",
             Self::Scalar => "scalar",
         }

@@ -100,6 +100,8 @@ impl<'a> Product<'a> {
             InstructionSet::Avx512Vnni => self.run_with(&super::avx512::Avx512::get()),
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => self.run_with(&super::avx2::Avx2::get()),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Sse41 => self.run_with(&super::sse::Sse41::get()),
             #[cfg(target_arch = "aarch64")]
             InstructionSet::Neon => self.run_with(&super::neon::Neon::get()),
             _ => self.run_with(&Scalar),

@@ -5,6 +5,8 @@
 //! - Q6_K, Q5_0, Q8_0: `y = fma(float(sum) · d, scale, y)`;
 //! - Q4_K: `y = fma(fma(−float(min_sum), dmin, float(16 · sum) · (d / 16)), scale, y)`, where 16 is what a nibble is
 //!   worth that is left in the upper half of its byte.
+//!
+//! Where there is no instruction for `fma`, this calls a library's function; `sse.rs` has its own way.
 
 use super::activations::{Batch, Record32, Record256};
 use super::format::{
