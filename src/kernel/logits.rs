@@ -72,15 +72,30 @@ impl NullaryFnOnce for SumExp<'_> {
 /// `ln Σ exp(x)`, where `most` is the largest number of the row. Blocks that are far below it, as most are, are summed to
 /// [`SUM_EXP_ERROR`] of what little they add; the others in f64.
 pub fn log_sum_exp(row: &[f32], most: f32) -> f64 {
-    let total: f64 = Arch::new().dispatch(|| {
-        let blocks = row.chunks(BLOCK);
-        let sum_of = |block: &[f32]| match max(block) - most < FAR {
-            true => f64::from(sum(block, |x| exp(x - most))),
-            false => block.iter().map(|&x| f64::from(x - most).exp()).sum(),
-        };
-        blocks.map(sum_of).sum()
-    });
-    f64::from(most) + total.ln()
+    f64::from(most) + Arch::new().dispatch(MixedSum { row, most }).ln()
+}
+
+/// Σ exp(x − most) for [`log_sum_exp`]; no closure, as [`SumExp`].
+struct MixedSum<'a> {
+    row: &'a [f32],
+    most: f32,
+}
+
+impl NullaryFnOnce for MixedSum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let mut total = 0.0;
+        for block in self.row.chunks(BLOCK) {
+            if max(block) - self.most < FAR {
+                total += f64::from(sum(block, |x| exp(x - self.most)));
+            } else {
+                total += block.iter().map(|&x| f64::from(x - self.most).exp()).sum::<f64>();
+            }
+        }
+        total
+    }
 }
 
 /// The indices `i` with `row[i] − most ≥ bound`, in order.

@@ -3,7 +3,7 @@
 //! A row is the logits of one prediction, `[V]`; V is 151,936 for Qwen2.5, so rows are turned into their own gradients
 //! in place.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 
 use super::exp::exp;
 use super::sum::{max, sum, sum_pairs};
@@ -23,15 +23,29 @@ pub enum Divergence {
 /// If there is no such token.
 pub fn cross_entropy(logits: &mut [f32], target: usize, scale: f32) -> f64 {
     let at_target = logits[target];
-    let normalizer = Arch::new().dispatch(|| {
-        let normalizer = log_sum_exp(logits);
-        for x in logits.iter_mut() {
-            *x = scale * exp(*x - normalizer);
-        }
-        normalizer
-    });
+    let normalizer = Arch::new().dispatch(Normalize { logits, scale });
     logits[target] -= scale;
     f64::from(normalizer) - f64::from(at_target)
+}
+
+/// Turns logits into probabilities times `scale`; gives ln Σ eˣ. No closure, which might not be inlined, and so not be
+/// compiled for the machine.
+struct Normalize<'a> {
+    logits: &'a mut [f32],
+    scale: f32,
+}
+
+impl NullaryFnOnce for Normalize<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn call(self) -> f32 {
+        let normalizer = log_sum_exp(self.logits);
+        for x in self.logits.iter_mut() {
+            *x = self.scale * exp(*x - normalizer);
+        }
+        normalizer
+    }
 }
 
 /// The divergence of two rows of logits; `security` becomes its gradient times `scale`.
@@ -40,7 +54,23 @@ pub fn cross_entropy(logits: &mut [f32], target: usize, scale: f32) -> f64 {
 /// If the rows differ in width.
 pub fn divergence(security: &mut [f32], base: &[f32], which: Divergence, scale: f32) -> f64 {
     assert_eq!(security.len(), base.len(), "rows of one vocabulary");
-    Arch::new().dispatch(|| {
+    Arch::new().dispatch(Diverge { security, base, which, scale })
+}
+
+/// What [`divergence`] computes.
+struct Diverge<'a> {
+    security: &'a mut [f32],
+    base: &'a [f32],
+    which: Divergence,
+    scale: f32,
+}
+
+impl NullaryFnOnce for Diverge<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let Self { security, base, which, scale } = self;
         let (s_norm, b_norm) = (log_sum_exp(security), log_sum_exp(base));
         let shift = s_norm - b_norm;
         match which {
@@ -61,7 +91,7 @@ pub fn divergence(security: &mut [f32], base: &[f32], which: Divergence, scale: 
                 f64::from(divergence)
             }
         }
-    })
+    }
 }
 
 /// ln Σ eˣ.

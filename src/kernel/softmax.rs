@@ -1,6 +1,6 @@
 //! Softmax over the positions that a token may see, and its gradient.
 
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 use super::exp::exp;
@@ -15,14 +15,28 @@ use super::sum::{max, sum, sum_pairs};
 pub fn causal_softmax(scores: &mut [f32], n_tokens: usize, scale: f32) {
     assert!(scores.len().is_multiple_of(n_tokens * n_tokens), "whole matrices of scores");
     scores.par_chunks_mut(n_tokens * n_tokens).for_each(|matrix| {
-        Arch::new().dispatch(|| {
-            for (i, row) in matrix.chunks_exact_mut(n_tokens).enumerate() {
-                let (seen, unseen) = row.split_at_mut(i + 1);
-                softmax(seen, scale);
-                unseen.fill(0.0);
-            }
-        });
+        Arch::new().dispatch(CausalSoftmax { matrix, n_tokens, scale });
     });
+}
+
+/// [`causal_softmax`] of one matrix. No closure, which might not be inlined, and so not be compiled for the machine.
+struct CausalSoftmax<'a> {
+    matrix: &'a mut [f32],
+    n_tokens: usize,
+    scale: f32,
+}
+
+impl NullaryFnOnce for CausalSoftmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (i, row) in self.matrix.chunks_exact_mut(self.n_tokens).enumerate() {
+            let (seen, unseen) = row.split_at_mut(i + 1);
+            softmax(seen, self.scale);
+            unseen.fill(0.0);
+        }
+    }
 }
 
 /// From the gradient of attention weights to that of the scores before scaling, in place; `weights` are those of
