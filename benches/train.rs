@@ -12,6 +12,7 @@ use anyhow::Result;
 use candle_core::Device;
 use clap::Parser;
 use cosec_ls::kernel::losses::Divergence;
+use cosec_ls::kernel::memory;
 use cosec_ls::model::gguf::Gguf;
 use cosec_ls::model::linear::Precision;
 use cosec_ls::model::{Tokenizer, Transformer, device};
@@ -46,6 +47,7 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    memory::keep_freed();
     let gguf = Gguf::open(&args.model)?;
     let tokenizer = Tokenizer::from_gguf(&gguf)?;
     let dataset = Dataset::read(&args.data, OnMalformed::Stop)?;

@@ -88,7 +88,7 @@ impl Cli {
             Command::Complete(args) => complete::run(&args, registry, settings),
             Command::Models(args) => models::run(args, registry).map(|()| ExitCode::SUCCESS),
             Command::Train(args) => train::run(&args, &registry, self.threads),
-            Command::Bench(args) => bench::run(&args, &registry, &settings),
+            Command::Bench(args) => bench::run(&args, registry, settings),
             Command::Eval(args) => eval::run(&args, registry, settings),
             Command::Doctor => doctor::run(registry, settings),
         }

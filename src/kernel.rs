@@ -11,6 +11,7 @@ pub mod fused;
 pub mod logits;
 pub mod losses;
 pub mod low_rank;
+pub mod memory;
 pub mod norm;
 pub mod quant;
 pub mod rope;

@@ -5,12 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use cosec_ls::cli::Cli;
 
-/// Asks the kernel for huge pages (`.cargo/config.toml`), which it gives for memory in large blocks: both models load in
-/// four fifths of the time.
-#[cfg(target_os = "linux")]
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // Standard output belongs to the protocol and to results.

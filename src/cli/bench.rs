@@ -19,6 +19,7 @@ use crate::eval::timing::{Drawing, Run, Stopwatch, Way};
 use crate::model::{Decoder, LanguageModel, LanguageModelCache, LogitRows, device};
 use crate::registry::Registry;
 
+use super::eval::keystrokes::{self, KeystrokesArgs};
 use super::progress::Terminal;
 
 /// `cosec-ls bench …`.
@@ -41,6 +42,9 @@ pub struct BenchArgs {
     /// Also time one token after so many tokens of context, up to this many
     #[arg(long)]
     context: Option<usize>,
+    /// Also type this line of the first file again, from 1, and time every keystroke, as `cosec-ls eval keystrokes` does
+    #[arg(long, value_name = "LINE", requires = "files")]
+    keystrokes: Option<usize>,
 }
 
 /// What is decoded when no file is given.
@@ -50,7 +54,17 @@ const SAMPLE: &str = include_str!("../complete.rs");
 ///
 /// # Errors
 /// If the profile cannot be loaded, a file cannot be read, or a model fails.
-pub fn run(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Result<ExitCode> {
+pub fn run(args: &BenchArgs, registry: Registry, settings: Settings) -> Result<ExitCode> {
+    decoding(args, &registry, &settings)?;
+    if let (Some(line), Some(file)) = (args.keystrokes, args.files.first()) {
+        println!("\nkeystrokes in line {line} of {}", file.display());
+        return keystrokes::run(&KeystrokesArgs::new(file.clone(), line), registry, settings);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything but the keystrokes; the models leave memory again.
+fn decoding(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Result<()> {
     let pair = pair::load(registry, settings.into(), &Terminal::new())?;
     println!(
         "loaded in {:.1} s with {} threads, at most {} MB in memory so far",
@@ -69,7 +83,7 @@ pub fn run(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Result
     if let Some(bytes) = peak_memory() {
         println!("at most {} MB in memory", bytes / 1_000_000);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Names and texts of the prompts.

@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::SIGTERM;
 
 use crate::engine::pair;
-use crate::kernel::bf16;
 use crate::kernel::losses::Divergence;
+use crate::kernel::{bf16, memory};
 use crate::model::gguf::Gguf;
 use crate::model::linear::Precision;
 use crate::model::lora::peft::{self, Description, PeftFiles, TrainedOn};
@@ -134,6 +134,7 @@ enum Numbers {
 /// # Errors
 /// If the model or the data cannot be used, or the run diverges.
 pub fn run(args: &TrainArgs, registry: &Registry, threads: usize) -> Result<ExitCode> {
+    memory::keep_freed();
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;
     let model = registry.model(&args.model)?;
     let path = registry.ensure(&args.model, &Terminal::new())?;

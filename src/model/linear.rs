@@ -235,10 +235,8 @@ fn multiply_packed(x: &[f32], matrix: &PackedMatrix) -> Vec<f32> {
     let writer = rounded.writer(x, matrix.n_in(), matrix.format().activation_blocks());
     let shares = 0..rayon::current_num_threads();
     shares.clone().into_par_iter().for_each(|_| writer.run());
-    drop(writer);
     let product = Product::new(matrix, &rounded, &mut y, InstructionSet::detect());
     shares.into_par_iter().for_each(|_| product.run());
-    drop(product);
     y
 }
 

@@ -35,7 +35,7 @@ pub struct KeystrokesArgs {
     /// The line to type, from 1
     line: usize,
     /// Characters to type
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = KEYS)]
     keys: usize,
     /// What to type instead of the line's own text, for instance something that no model expects
     #[arg(long)]
@@ -47,6 +47,16 @@ pub struct KeystrokesArgs {
     #[arg(long, value_name = "JSON", default_value = "{}")]
     options: String,
 }
+
+impl KeystrokesArgs {
+    /// The defaults, for a line of a file.
+    pub fn new(file: PathBuf, line: usize) -> Self {
+        Self { file, line, keys: KEYS, text: None, no_reuse: false, options: "{}".to_owned() }
+    }
+}
+
+/// Characters that are typed unless another number is asked for.
+const KEYS: usize = 30;
 
 /// The document's name, which no setting excludes.
 const URI: &str = "file:///replay/document";
