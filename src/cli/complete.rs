@@ -14,7 +14,7 @@ use crate::engine::{Finish, RequestStats, Role, State, TokenTrace};
 use crate::registry::Registry;
 use crate::text::language::language_of;
 
-use super::doctor::{describe_adapter, parse_strength};
+use super::doctor::describe_adapter;
 use super::session::Session;
 
 /// Complete one place of a file.
@@ -29,7 +29,7 @@ pub struct CompleteArgs {
     /// Adapter of models.toml, or a directory in PEFT's format, beside the security model [default: the profile's]
     #[arg(long, value_name = "NAME|DIRECTORY")]
     adapter: Option<String>,
-    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter as it was trained [default: 1]
+    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter as its file says [default: 1]
     #[arg(long, value_name = "FACTOR", value_parser = parse_strength)]
     adapter_strength: Option<f32>,
     /// Acceptance threshold of the co-decoding [default: the profile's]
@@ -176,6 +176,15 @@ fn locate(text: &str, line: usize, column: Option<usize>) -> Result<usize> {
     let at =
         at.with_context(|| format!("line {line} has columns 1 to {n_columns}, not {column}"))?;
     Ok(start + at)
+}
+
+/// A factor on an adapter's updates.
+pub fn parse_strength(text: &str) -> Result<f32, String> {
+    let factor: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    match factor.is_finite() && factor >= 0.0 {
+        true => Ok(factor),
+        false => Err("expected a number of 0 or more".to_owned()),
+    }
 }
 
 /// Reads a [`Mode`] of the command line.

@@ -103,15 +103,6 @@ fn print_speed(stats: &RequestStats) {
     );
 }
 
-/// A factor on an adapter's updates.
-pub fn parse_strength(text: &str) -> Result<f32, String> {
-    let factor: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
-    match factor.is_finite() && factor >= 0.0 {
-        true => Ok(factor),
-        false => Err("expected a number of 0 or more".to_owned()),
-    }
-}
-
 /// What plays the security role, for people.
 pub fn describe_adapter(adapter: Option<&str>, strength: f32) -> String {
     match adapter {

@@ -22,8 +22,7 @@ use crate::eval::sample::law;
 use crate::eval::sandbox::Sandbox;
 use crate::registry::Registry;
 
-use super::complete::parse_mode;
-use super::doctor::parse_strength;
+use super::complete::{parse_mode, parse_strength};
 use super::progress::Terminal;
 
 /// `cosec-ls eval …`.
@@ -90,7 +89,7 @@ pub struct SamplingArgs {
     /// Adapter of models.toml, or its directory, instead of the profile's
     #[arg(long)]
     adapter: Option<String>,
-    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter as it was trained
+    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter as its file says
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_strength)]
     adapter_strength: f32,
 }
