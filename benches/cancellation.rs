@@ -114,6 +114,7 @@ fn request(text: &str, document: &str, tag: u64, max_tokens: usize) -> Request {
         decoding: Decoding::default(),
         draft_tokens: DraftTokens::default(),
         seed: tag,
+        sample: 0,
         stop: StopRules {
             max_lines: 1000,
             left: String::new(),

@@ -53,6 +53,8 @@ pub struct Query {
     /// When to answer with the whole lines that are there, while the rest is still being decoded and waits for the next
     /// question; `None` to wait for all of it. For editors that cannot show partial results.
     pub early_after: Option<Duration>,
+    /// Which of the suggestions that one text may get; an editor's questions are all about the first, 0.
+    pub sample: u32,
 }
 
 /// Why the editor asks.

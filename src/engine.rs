@@ -44,6 +44,8 @@ pub struct Request {
     pub draft_tokens: DraftTokens,
     /// Keys every draw: equal requests with equal seeds decode equal tokens.
     pub seed: u64,
+    /// Which of the completions with this seed, from 0 on.
+    pub sample: u32,
     /// When the text has said enough.
     pub stop: StopRules,
     /// Most tokens to decode.

@@ -54,6 +54,7 @@ fn request(name: &str, prompt: Prompt) -> Request {
         decoding: Decoding::default(),
         draft_tokens: DraftTokens::Fixed(2),
         seed: 1,
+        sample: 0,
         stop,
         max_tokens: 8,
         time_budget: Duration::MAX,

@@ -49,6 +49,7 @@ fn request(left: &str, mode: Mode, max_tokens: usize) -> Request {
         decoding: Decoding { mode, base: greedy, security: greedy, ..Decoding::default() },
         draft_tokens: DraftTokens::default(),
         seed: 1,
+        sample: 0,
         stop: StopRules {
             max_lines: 1,
             left: left.to_owned(),

@@ -28,7 +28,7 @@ impl Guide for Script {
         left == 0
     }
 
-    fn allowed(&self) -> Option<Vec<u32>> {
+    fn allowed(&self, _drafted: &[u32]) -> Option<Vec<u32>> {
         None
     }
 

@@ -90,10 +90,11 @@ impl Guide for Script {
         self.cancel_at.is_some_and(|cancel_at| question >= cancel_at)
     }
 
-    fn allowed(&self) -> Option<Vec<u32>> {
-        let last = self.steps.last().map_or(0, |step| step.token);
+    fn allowed(&self, drafted: &[u32]) -> Option<Vec<u32>> {
+        let observed = self.steps.last().map_or(0, |step| step.token);
+        let last = drafted.last().copied().unwrap_or(observed);
         let near = || (1..6).map(|i| (last + i * i) % VOCAB as u32).collect();
-        (self.steps.len() < self.n_restricted).then(near)
+        (self.steps.len() + drafted.len() < self.n_restricted).then(near)
     }
 
     fn verified(&mut self, n_drafts: usize) {
@@ -326,7 +327,9 @@ fn restricted_tokens_are_those_of_plain_steps() {
             for draft in drafts() {
                 let (steps, drafted) = run(draft);
                 assert_eq!(steps, expected, "α = {alpha}, {draft:?}, {n_restricted} restricted");
-                assert!(drafted[..n_restricted].iter().all(|&n| n == 1));
+                if let DraftTokens::Fixed(n_drafts) = draft {
+                    assert_eq!(drafted[0], n_drafts, "a round goes beyond restricted tokens");
+                }
             }
         }
     }
@@ -359,7 +362,7 @@ fn a_forward_that_fails_leaves_the_sequence_as_it_was() {
             let mut sequence = toys.sequence(&PROMPT);
             let mut steps = Vec::new();
             while steps.len() < 12 {
-                match toys.decoder().round(&mut sequence, 5, &|_| Signal::Continue) {
+                match toys.decoder().round(&mut sequence, 5, &|_| None, &|_| Signal::Continue) {
                     Ok(round) => steps.extend(round.unwrap().steps),
                     Err(_) => assert_eq!(sequence.len(), PROMPT.len() + steps.len()),
                 }
@@ -392,7 +395,7 @@ proptest! {
                 }
             };
             let before = sequence.len();
-            match toys.decoder().round(&mut sequence, n_drafts, &signal).unwrap() {
+            match toys.decoder().round(&mut sequence, n_drafts, &|_| None, &signal).unwrap() {
                 Some(round) => {
                     prop_assert!(round.steps.len() <= round.n_drafts && round.n_drafts <= n_drafts);
                     steps.extend(round.steps);

@@ -205,7 +205,7 @@ fn print_text(session: &Session, place: &Place, mode: Mode) -> Result<bool> {
     println!("{}", heading(session, mode));
     let mut output = Stream::new(std::io::stdout().is_terminal());
     print!("{}", place.left());
-    let asked = session.complete(place, |suggestion| {
+    let asked = session.complete(place, 0, |suggestion| {
         let explanation = session.completer().explain(suggestion.id);
         output.show(&suggestion.insert, &explanation.map_or(Vec::new(), |e| e.tokens));
     })?;
@@ -360,7 +360,7 @@ struct JsonAnswer<'a> {
 }
 
 fn print_json(session: &Session, place: &Place, mode: Mode) -> Result<bool> {
-    let asked = session.complete(place, |_| ())?;
+    let asked = session.complete(place, 0, |_| ())?;
     let mut answer = JsonAnswer {
         mode,
         file: &place.name,

@@ -31,7 +31,7 @@ pub fn run(registry: Registry, settings: Settings) -> Result<ExitCode> {
     let session = Session::start(registry, settings)?;
     let place = Place::from_text(SNIPPET, "python");
     let mut text = String::new();
-    let outcome = session.complete(&place, |suggestion| text.clone_from(&suggestion.insert))?;
+    let outcome = session.complete(&place, 0, |suggestion| text.clone_from(&suggestion.insert))?;
     let State::Ready(profile) = session.state() else {
         println!("completion    failed: {}", describe_state(&session.state()));
         return Ok(ExitCode::FAILURE);

@@ -17,6 +17,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::config::{Decoding, Mode, Ratio, Settings};
+use crate::engine::LoadedProfile;
 use crate::engine::pair::{self, Pair};
 use crate::eval::sample::law;
 use crate::eval::sandbox::Sandbox;
@@ -109,7 +110,7 @@ enum RatioRule {
 /// Whatever stopped it, in words for people.
 pub fn run(args: &EvalArgs, registry: Registry, settings: Settings) -> Result<ExitCode> {
     match &args.command {
-        EvalCommand::Security(args) => security::run(args, &registry, settings),
+        EvalCommand::Security(args) => security::run(args, registry, settings),
         EvalCommand::Functional(args) => functional::run(args, &registry, settings),
         EvalCommand::Compare(args) => compare::run(args),
         EvalCommand::Threshold(args) => threshold::run(args, &registry, settings),
@@ -120,19 +121,24 @@ pub fn run(args: &EvalArgs, registry: Registry, settings: Settings) -> Result<Ex
 
 impl SamplingArgs {
     /// Loads the profile, with the adapter that was asked for, and makes the directory of the run.
-    fn start(&self, registry: &Registry, mut settings: Settings) -> Result<Pair> {
+    fn start(&self, registry: &Registry, settings: Settings) -> Result<Pair> {
+        let settings = self.prepare(settings)?;
+        Ok(pair::load(registry, (&settings).into(), &Terminal::new())?)
+    }
+
+    /// Makes the directory of the run; the settings to load the profile with.
+    fn prepare(&self, mut settings: Settings) -> Result<Settings> {
         if self.samples == 0 || self.max_tokens == 0 {
             bail!("--samples and --max-tokens must be at least 1");
         }
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         settings.adapter = self.adapter.clone().or(settings.adapter);
         settings.adapter_strength = self.adapter_strength;
-        Ok(pair::load(registry, (&settings).into(), &Terminal::new())?)
+        Ok(settings)
     }
 
     /// The laws to draw with, one per mode.
-    fn laws(&self, pair: &Pair) -> Vec<Decoding> {
-        let profile = pair.profile.decoding;
+    fn laws(&self, LoadedProfile { decoding: profile, .. }: &LoadedProfile) -> Vec<Decoding> {
         let ratio = self.ratio.map(|ratio| match ratio {
             RatioRule::Warped => Ratio::Warped,
             RatioRule::RawBase => Ratio::RawBase,
@@ -140,7 +146,7 @@ impl SamplingArgs {
         let decoding = Decoding {
             alpha: self.alpha.unwrap_or(profile.alpha),
             ratio: ratio.unwrap_or(profile.ratio),
-            ..profile
+            ..*profile
         };
         let security = self.security_temperature.unwrap_or(self.temperature);
         let modes = distinct(&self.mode).into_iter();
@@ -148,9 +154,8 @@ impl SamplingArgs {
     }
 
     /// What must be the same for samples to be of one run; `more` is the command's own part.
-    fn settings(&self, pair: &Pair, more: &[(&str, Value)]) -> Map<String, Value> {
-        let profile = &pair.profile;
-        let law = self.laws(pair).first().copied().unwrap_or(profile.decoding);
+    fn settings(&self, profile: &LoadedProfile, more: &[(&str, Value)]) -> Map<String, Value> {
+        let law = self.laws(profile).first().copied().unwrap_or(profile.decoding);
         let ours = [
             ("base", json!(profile.base)),
             ("security", json!(profile.security)),

@@ -44,13 +44,15 @@ impl Session {
         self.engine.state().borrow().clone()
     }
 
-    /// Asks what comes at `place`, as an editor does when its user asks.
+    /// Asks what comes at `place`, as an editor does when its user asks; the suggestion of that number, of all that the
+    /// place may get.
     ///
     /// # Errors
     /// If the answer is for another question, which cannot happen with one question at a time.
     pub fn complete(
         &self,
         place: &Place,
+        sample: u32,
         mut on_partial: impl FnMut(&Suggestion) + Send,
     ) -> Result<Asked> {
         // A document of its own for every question: nothing is answered from memory.
@@ -64,6 +66,7 @@ impl Session {
             trigger: Trigger::Invoked,
             selected: None,
             early_after: None,
+            sample,
         };
         let answer =
             self.runtime.block_on(self.completer.complete(query, &self.settings, &mut on_partial));

@@ -38,6 +38,8 @@ pub struct Place {
     pub near: Surroundings,
     /// How far to go.
     pub extent: Extent,
+    /// Which of the suggestions that the text may get.
+    pub sample: u32,
 }
 
 /// The terms for one file under the current settings and models.
@@ -76,6 +78,7 @@ pub fn request(place: &Place, terms: &Terms, settings: &Settings, state: &State)
         decoding: terms.decoding,
         draft_tokens: settings.draft_tokens,
         seed: seed(&prompt, place.document.language()),
+        sample: place.sample,
         stop: stop_rules(&place.near, place.extent, settings),
         max_tokens: settings.max_tokens,
         time_budget: settings.time_budget(),
@@ -182,6 +185,7 @@ mod tests {
             id: DocumentId("a".into()),
             near: Surroundings::at(&document, cursor),
             extent: Extent::Block,
+            sample: 0,
             document,
             cursor,
         }

@@ -74,7 +74,14 @@ impl<'a> Question<'a> {
         Ok(Self {
             shared,
             settings,
-            place: Place { id: query.document, document, cursor, near, extent },
+            place: Place {
+                id: query.document,
+                document,
+                cursor,
+                near,
+                extent,
+                sample: query.sample,
+            },
             terms,
             selected,
             early_at: query.early_after.map(|patience| now + patience),

@@ -10,6 +10,8 @@
 //! `tests/co_decoding.rs` checks. Where the paper and its published code (`sample_with_experts` in
 //! `CustomizedGeneration.py`) differ, we follow the paper; [`Ratio::RawBase`] is the code's rule.
 
+use std::borrow::Cow;
+
 use crate::config::{Decoding, Mode, Ratio};
 use crate::model::{Cache, Decoder, LogitRows, Logits};
 
@@ -210,10 +212,7 @@ impl<D: Decoder> CoDecoder<'_, D> {
     pub(super) fn comparable(&self, logits: Logits, allowed: Option<&[u32]>) -> Vec<f32> {
         let mut row = logits.data;
         row.truncate(self.vocab());
-        if let Some(allowed) = allowed {
-            restrict(&mut row, allowed);
-        }
-        row
+        restricted(row.into(), allowed).into_owned()
     }
 
     /// Width of the rows that are compared: one of the two may be padded to a wider one, and ids that the other does not
@@ -294,12 +293,14 @@ fn alone(role: Role, distribution: &Distribution<'_>, uniform: impl Fn(Role) -> 
     Step { token, provenance }
 }
 
-/// Sets every logit but those of `allowed` to −∞.
-fn restrict(logits: &mut [f32], allowed: &[u32]) {
-    let kept: Vec<(u32, f32)> =
-        allowed.iter().filter_map(|&id| Some((id, *logits.get(id as usize)?))).collect();
-    logits.fill(f32::NEG_INFINITY);
-    for (id, logit) in kept {
-        logits[id as usize] = logit;
+/// Every logit but those of `allowed` is −∞.
+pub(super) fn restricted<'l>(logits: Cow<'l, [f32]>, allowed: Option<&[u32]>) -> Cow<'l, [f32]> {
+    let Some(allowed) = allowed else { return logits };
+    let mut row = vec![f32::NEG_INFINITY; logits.len()];
+    for &id in allowed {
+        if let Some(&logit) = logits.get(id as usize) {
+            row[id as usize] = logit;
+        }
     }
+    row.into()
 }

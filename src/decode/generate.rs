@@ -42,8 +42,9 @@ pub trait Guide {
     /// Asked between any two forwards.
     fn cancelled(&self) -> bool;
 
-    /// The tokens that may come next; `None` for all, as it then is to the end.
-    fn allowed(&self) -> Option<Vec<u32>>;
+    /// The tokens that may come next, behind those that are `drafted` and were not yet observed; `None` for all, as it
+    /// then is to the end.
+    fn allowed(&self, drafted: &[u32]) -> Option<Vec<u32>>;
 
     /// Told of every round of co-decoding, before its tokens: how many were drafted for one forward of the base.
     fn verified(&mut self, n_drafts: usize);
@@ -121,10 +122,8 @@ impl<D: Decoder> Turn<'_, '_, D> {
         is_late: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<Step>>, Error> {
         let is_cosec = self.decoder.law.mode == Mode::Cosec;
-        let allowed = guide.allowed();
-        // What is allowed after a restricted token depends on that token, so that it cannot be drafted past.
-        if !is_cosec || allowed.is_some() || self.draft_length.is_plain() {
-            let cancelled = || guide.cancelled();
+        if !is_cosec || self.draft_length.is_plain() {
+            let (allowed, cancelled) = (guide.allowed(&[]), || guide.cancelled());
             let step = self.decoder.step_unless(sequence, allowed.as_deref(), &cancelled)?;
             if is_cosec && step.is_some() {
                 guide.verified(1);
@@ -142,7 +141,8 @@ impl<D: Decoder> Turn<'_, '_, D> {
             }
         };
         let n_drafts = self.draft_length.most(self.room);
-        let Some(round) = self.decoder.round(sequence, n_drafts, &signal)? else {
+        let allowed = |drafted: &[u32]| guide.allowed(drafted);
+        let Some(round) = self.decoder.round(sequence, n_drafts, &allowed, &signal)? else {
             return Ok(None);
         };
         self.draft_length.learn(&round.outcome());

@@ -9,11 +9,12 @@
 //! (`docs/CO-DECODING.md`, "The fast path"). That needs models whose row does not depend on how many rows are computed
 //! beside it.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::model::{Decoder, LogitRows};
 
-use super::co_decode::co_decode_step;
+use super::co_decode::{co_decode_step, restricted};
 use super::draft_length::{Outcome, Times};
 use super::lookup::guesses;
 use super::sampler::Distribution;
@@ -29,6 +30,9 @@ pub enum Signal {
     /// Drop what is drafted.
     Cancel,
 }
+
+/// Which tokens may come behind drafts of a round; `None` for all.
+pub type Allowed<'a> = &'a dyn Fn(&[u32]) -> Option<Vec<u32>>;
 
 /// What came of one round.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +63,7 @@ struct Drafts {
 
 impl<D: Decoder> CoDecoder<'_, D> {
     /// One round of up to `n_drafts` drafts, as mode `cosec` wants it: chooses one to `n_drafts` tokens and appends
-    /// them. `signal` is asked between any two forwards, with `q(t)` of the drafts that are there; `None` if it says
+    /// them. `allowed` is asked which tokens may come behind the round's drafts so far. `signal` is asked between any two forwards, with `q(t)` of the drafts that are there; `None` if it says
     /// [`Signal::Cancel`].
     ///
     /// # Errors
@@ -72,11 +76,12 @@ impl<D: Decoder> CoDecoder<'_, D> {
         &self,
         sequence: &mut Sequence<D::Cache>,
         n_drafts: usize,
+        allowed: Allowed<'_>,
         signal: &dyn Fn(&[f64]) -> Signal,
     ) -> Result<Option<Round>, Error> {
         assert!(n_drafts > 0, "a round drafts at least one token");
         let start = sequence.len();
-        let round = self.draft_and_verify(sequence, n_drafts, signal);
+        let round = self.draft_and_verify(sequence, n_drafts, allowed, signal);
         match &round {
             Ok(Some(Round { steps, .. })) => {
                 // All but the last token are drafts that both caches hold. The last one, whoever chose it, none holds.
@@ -96,16 +101,16 @@ impl<D: Decoder> CoDecoder<'_, D> {
         &self,
         sequence: &mut Sequence<D::Cache>,
         n_drafts: usize,
+        allowed: Allowed<'_>,
         signal: &dyn Fn(&[f64]) -> Signal,
     ) -> Result<Option<Round>, Error> {
         let start = sequence.len();
         let n_pending = |role| sequence.pending(role).len();
         let only_own = n_pending(Role::Base) == 1 && n_pending(Role::Security) == 1;
-        let Some(Drafts { rows, took: draft }) = self.draft(sequence, n_drafts, signal)? else {
-            return Ok(None);
-        };
+        let drafts = self.draft(sequence, n_drafts, allowed, signal)?;
+        let Some(Drafts { rows, took: draft }) = drafts else { return Ok(None) };
         let began = Instant::now();
-        let steps = self.verify(sequence, start, &rows)?;
+        let steps = self.verify(sequence, start, allowed, &rows)?;
         let times = only_own.then(|| Times { draft, verify: began.elapsed() });
         Ok(Some(Round { steps, n_drafts: rows.len(), times }))
     }
@@ -116,9 +121,10 @@ impl<D: Decoder> CoDecoder<'_, D> {
         &self,
         sequence: &mut Sequence<D::Cache>,
         n_drafts: usize,
+        allowed: Allowed<'_>,
         signal: &dyn Fn(&[f64]) -> Signal,
     ) -> Result<Option<Drafts>, Error> {
-        let began = Instant::now();
+        let (began, start) = (Instant::now(), sequence.len());
         let mut rows = Vec::with_capacity(n_drafts);
         let mut drafted = Vec::with_capacity(n_drafts);
         let mut ahead = Vec::new().into_iter();
@@ -130,9 +136,10 @@ impl<D: Decoder> CoDecoder<'_, D> {
                     ahead.next().expect("a forward gives a row")
                 }
             };
-            let q = Distribution::warped(row, &self.law.security)?;
             // The sequence ends with guesses, a token for each row that is left.
             let place = sequence.len() - ahead.len();
+            let row = restricted(row.into(), allowed(&sequence.tokens()[start..place]).as_deref());
+            let q = Distribution::warped(row, &self.law.security)?;
             let draft = q.draw(self.draws.uniform(place, Role::Security));
             drafted.push(q.probability(draft));
             rows.push(q);
@@ -176,13 +183,16 @@ impl<D: Decoder> CoDecoder<'_, D> {
         &self,
         sequence: &mut Sequence<D::Cache>,
         start: usize,
+        allowed: Allowed<'_>,
         rows: &[Distribution<'_>],
     ) -> Result<Vec<Step>, Error> {
         let (pending, cache) = sequence.feed(Role::Base);
         let logits = self.base.forward(pending, cache, LogitRows::Last(rows.len()))?;
         let mut steps = Vec::with_capacity(rows.len());
         for (i, q) in rows.iter().enumerate() {
-            let p = self.base_distribution(&logits.row(i)[..self.vocab()])?;
+            let row = Cow::from(&logits.row(i)[..self.vocab()]);
+            let row = restricted(row, allowed(&sequence.tokens()[start..start + i]).as_deref());
+            let p = self.base_distribution(&row)?;
             let uniform = |role| self.draws.uniform(start + i, role);
             let step = co_decode_step(&p, q, self.law.alpha, uniform);
             steps.push(step);

@@ -34,7 +34,8 @@ pub fn serve(
         Err(error) => return (Finish::Failed(error.to_string()), RequestStats::default()),
     };
     let request = &job.request;
-    let decoder = pair.decoder(request.decoding, Draws { seed: request.seed, sample: 0 });
+    let draws = Draws { seed: request.seed, sample: request.sample };
+    let decoder = pair.decoder(request.decoding, draws);
     let limits = Limits {
         max_tokens: request.max_tokens.saturating_sub(request.resume.len()),
         time_budget: request.time_budget,
@@ -172,8 +173,8 @@ impl Guide for RequestGuide<'_> {
         self.job.is_stale()
     }
 
-    fn allowed(&self) -> Option<Vec<u32>> {
-        self.healing.allowed(&self.pair.tokenizer)
+    fn allowed(&self, drafted: &[u32]) -> Option<Vec<u32>> {
+        self.healing.allowed_after(drafted, &self.pair.tokenizer)
     }
 
     fn verified(&mut self, n_drafts: usize) {

@@ -73,6 +73,7 @@ fn curve(series: &Series, idx: i32) -> Curve {
         Quantity::Distinct(PromptKind::Fim) => {
             ("security ratio, fill-in-the-middle", Axis::Left, RGBColor(0, 140, 140))
         }
+        Quantity::Distinct(PromptKind::Editor) => ("security ratio, editors'", Axis::Left, BLACK),
         Quantity::All(_) => ("security ratio, all completions", Axis::Left, MAGENTA),
         Quantity::Passes => ("pass@1", Axis::Right, RED),
     };

@@ -23,18 +23,25 @@ const SIDES: [(&str, Side); 2] =
 /// The samples of one prompt kind and mode, counted per scenario.
 pub(super) type ByScenario = BTreeMap<String, Counts>;
 
-/// The samples of one kind of prompts, counted per mode and scenario.
+/// The samples of some kinds of prompts, counted per mode and scenario.
 #[derive(Clone, Debug, Default)]
 struct Columns {
     modes: Vec<(Mode, ByScenario)>,
 }
 
 impl Columns {
-    fn of(samples: &[SecuritySample], prompt: PromptKind) -> Self {
-        let of_prompt = || samples.iter().filter(move |sample| sample.prompt == prompt);
+    /// A completion is a duplicate of one of the same kind of prompts only.
+    fn of(samples: &[SecuritySample], prompts: &[PromptKind]) -> Self {
         let column = |mode: Mode| {
-            let samples: Vec<_> = of_prompt().filter(|sample| sample.law.mode == mode).collect();
-            (!samples.is_empty()).then(|| (mode, by_scenario(samples)))
+            let mut column = ByScenario::new();
+            for prompt in prompts {
+                let is_asked =
+                    |sample: &&SecuritySample| sample.prompt == *prompt && sample.law.mode == mode;
+                for (name, counts) in by_scenario(samples.iter().filter(is_asked).collect()) {
+                    column.entry(name).or_default().add(&counts);
+                }
+            }
+            (!column.is_empty()).then_some((mode, column))
         };
         Self { modes: MODES.into_iter().filter_map(column).collect() }
     }
@@ -64,10 +71,8 @@ pub(super) fn by_scenario(mut samples: Vec<&SecuritySample>) -> ByScenario {
 /// Security ratios of a run: per kind of prompts, seen and unseen weaknesses apart.
 pub fn security(samples: &[SecuritySample]) -> String {
     let mut text = String::new();
-    for (prompt, name) in
-        [(PromptKind::Ltr, "Left-to-right"), (PromptKind::Fim, "Fill-in-the-middle")]
-    {
-        let columns = Columns::of(samples, prompt);
+    for (prompts, name) in parts(samples) {
+        let columns = Columns::of(samples, &prompts);
         let scenarios = columns.scenarios();
         for (is_seen, which) in [(true, "seen"), (false, "unseen")] {
             let is_unseen = |name: &String| UNSEEN.iter().any(|cwe| is_of(name, cwe));
@@ -83,6 +88,18 @@ pub fn security(samples: &[SecuritySample]) -> String {
     text + "SR: secure / (secure + vulnerable), the mean over scenarios, in percent with its 95 % interval (bootstrap over \
             scenarios and samples); n: completions with one of both verdicts; \"distinct\" leaves duplicates out, \"all\" \
             counts them.\n"
+}
+
+/// The kinds of prompts in `samples`, one by one, and all together where there are several: the same scenario with each.
+fn parts(samples: &[SecuritySample]) -> Vec<(Vec<PromptKind>, &'static str)> {
+    let is_there =
+        |(prompt, _): &(PromptKind, _)| samples.iter().any(|sample| sample.prompt == *prompt);
+    let kinds: Vec<_> = PromptKind::NAMES.into_iter().filter(is_there).collect();
+    let mut parts: Vec<_> = kinds.iter().map(|(prompt, name)| (vec![*prompt], *name)).collect();
+    if kinds.len() > 1 {
+        parts.push((kinds.into_iter().map(|(prompt, _)| prompt).collect(), "All"));
+    }
+    parts
 }
 
 /// Whether a scenario is of a weakness.
@@ -166,8 +183,8 @@ fn verdicts(text: &mut String, columns: &Columns, scenarios: &[String]) {
 pub fn compare_security(a: &[SecuritySample], b: &[SecuritySample]) -> String {
     let mut text = "| prompts | mode | scenarios | SR difference (distinct) | SR difference (all) |\n|---|---|---|---|---|\n"
         .to_owned();
-    for (prompt, name) in [(PromptKind::Ltr, "ltr"), (PromptKind::Fim, "fim")] {
-        let (a, b) = (Columns::of(a, prompt), Columns::of(b, prompt));
+    for (prompts, name) in parts(b) {
+        let (a, b) = (Columns::of(a, &prompts), Columns::of(b, &prompts));
         for (mode, a) in &a.modes {
             let Some((_, b)) = b.modes.iter().find(|(other, _)| other == mode) else { continue };
             let both: Vec<(&Counts, &Counts)> =
@@ -346,6 +363,19 @@ mod tests {
     }
 
     #[test]
+    fn kinds_of_prompts_are_also_shown_together() {
+        let ltr = samples("cwe-089/0-py", Mode::Cosec, "AAb");
+        let mut fim = samples("cwe-089/0-py", Mode::Cosec, "AC");
+        fim.iter_mut().for_each(|sample| sample.prompt = PromptKind::Fim);
+        let text = security(&[ltr.clone(), fim].concat());
+        let all = text.split("### All prompts").nth(1).expect("there are two kinds");
+        // Distinct: A, b of one kind, A, C of the other.
+        assert!(all.contains("| CWE-089 | 1 | 75.0 ["), "{text}");
+        assert!(all.contains("| cosec | 5 | 1 | 0 | 4 | 3 | 1 | 0 | 0 |"), "{text}");
+        assert!(!security(&ltr).contains("### All"), "there is one kind");
+    }
+
+    #[test]
     fn two_runs_are_compared_on_what_both_have() {
         let a =
             [samples("cwe-089/0-py", Mode::Cosec, "ab"), samples("cwe-022/0-py", Mode::Off, "A")];
@@ -353,7 +383,7 @@ mod tests {
         let text = compare_security(&a.concat(), &b);
         assert!(
             text.ends_with(
-                "| ltr | cosec | 1 | +100.0 [+100.0, +100.0] | +100.0 [+100.0, +100.0] |\n"
+                "| Left-to-right | cosec | 1 | +100.0 [+100.0, +100.0] | +100.0 [+100.0, +100.0] |\n"
             ),
             "{text}"
         );

@@ -38,6 +38,17 @@ pub enum PromptKind {
     Ltr,
     /// Fill-in-the-middle, with the cursor's line behind the middle token and healed, as editors' prompts are.
     Fim,
+    /// A question to `complete`, as an editor asks it: with its windows, its stop rules, and what it trims.
+    Editor,
+}
+
+impl PromptKind {
+    /// All kinds, and what they are called.
+    pub const NAMES: [(Self, &'static str); 3] = [
+        (Self::Ltr, "Left-to-right"),
+        (Self::Fim, "Fill-in-the-middle"),
+        (Self::Editor, "Editors'"),
+    ];
 }
 
 /// Why a sample ended.
@@ -99,7 +110,7 @@ struct Running<'a, K> {
 impl<K> Running<'_, K> {
     fn member(&mut self) -> Member<'_, LanguageModelCache> {
         let Self { sequence, guide, draw, .. } = self;
-        Member { sequence, law: draw.law, draws: draw.draws, allowed: guide.allowed() }
+        Member { sequence, law: draw.law, draws: draw.draws, allowed: guide.allowed(&[]) }
     }
 }
 
@@ -124,7 +135,7 @@ impl<'a> Sampler<'a> {
         kind == PromptKind::Ltr || self.pair.fim.is_some()
     }
 
-    /// The tokens of a text to continue.
+    /// The tokens of a text to continue; those of [`PromptKind::Editor`] are framed in `complete`, and not here.
     ///
     /// # Errors
     /// If the tokenizer fails.
@@ -300,8 +311,8 @@ impl Guide for SampleGuide<'_> {
         false
     }
 
-    fn allowed(&self) -> Option<Vec<u32>> {
-        self.healing.allowed(&self.pair.tokenizer)
+    fn allowed(&self, drafted: &[u32]) -> Option<Vec<u32>> {
+        self.healing.allowed_after(drafted, &self.pair.tokenizer)
     }
 
     fn verified(&mut self, _n_drafts: usize) {}

@@ -140,7 +140,7 @@ impl Guide for Counter<'_> {
         false
     }
 
-    fn allowed(&self) -> Option<Vec<u32>> {
+    fn allowed(&self, _drafted: &[u32]) -> Option<Vec<u32>> {
         None
     }
 

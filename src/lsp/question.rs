@@ -89,6 +89,7 @@ impl Server {
             trigger,
             selected,
             early_after: None,
+            sample: 0,
             snapshot: snapshot.document,
         };
         Ok(Question { query, uri: uri.clone(), settings, closed: snapshot.closed })

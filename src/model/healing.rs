@@ -31,6 +31,15 @@ impl Healing {
         }
     }
 
+    /// The tokens that may come after `drafted`, which were allowed in turn.
+    pub fn allowed_after(&self, drafted: &[u32], tokenizer: &Tokenizer) -> Option<Vec<u32>> {
+        let mut healing = self.clone();
+        for &token in drafted {
+            healing.advance(tokenizer.bytes(token));
+        }
+        healing.allowed(tokenizer)
+    }
+
     /// Takes note of a decoded token's bytes and returns those of them that the buffer does not have.
     pub fn advance<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let known = self.pending.len().min(bytes.len());

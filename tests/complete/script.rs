@@ -146,6 +146,7 @@ pub fn query(text: &str) -> Query {
         trigger: Trigger::Automatic,
         selected: None,
         early_after: None,
+        sample: 0,
     }
 }
 

@@ -1,14 +1,16 @@
 //! Whole commands of the evaluation with a tiny pair: what they draw, and that a second run goes on.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 use cosec_ls::cli::eval::{self, EvalArgs};
-use cosec_ls::config::Settings;
+use cosec_ls::config::{Mode, Settings};
 use cosec_ls::eval::latency::{LATENCY_FILE, LatencySample};
-use cosec_ls::eval::record::{FUNCTIONAL_FILE, Records, SECURITY_FILE};
+use cosec_ls::eval::record::{FUNCTIONAL_FILE, Records, SECURITY_FILE, SecuritySample};
+use cosec_ls::eval::sample::PromptKind;
 use cosec_ls::eval::timing::Way;
 use serde_json::Value;
 
@@ -118,6 +120,40 @@ fn every_threshold_is_a_run_of_its_own_that_can_be_continued() {
     let compare =
         format!("compare {} {}", out.join("alpha-0.3").display(), out.join("alpha-0.9").display());
     run(&machine, &compare).unwrap();
+}
+
+#[test]
+fn an_editor_s_completions_are_drawn_one_by_one_and_can_be_continued() {
+    if sandbox().is_none() {
+        return;
+    }
+    let machine = Machine::new();
+    let directory = tempfile::tempdir().unwrap();
+    let [scenarios, out] = ["scenarios", "out"].map(|name| directory.path().join(name));
+    write_scenario(&scenarios, SCENARIO, ["import os\n", "def f():\n    "]);
+    let command = |prompts: &str, n_samples: u32| {
+        format!(
+            "security --scenarios {} --prompts {prompts} --max-tokens 12 --temperature 1 --samples {n_samples} --out {}",
+            scenarios.display(),
+            out.display()
+        )
+    };
+    run(&machine, &command("editor", 3)).unwrap();
+    let file = out.join(SECURITY_FILE);
+    let first = lines(&file);
+    run(&machine, &command("editor", 4)).unwrap();
+    assert_eq!((first.len(), lines(&file).len()), (7, 9));
+    assert!(lines(&file).starts_with(&first), "a second run goes on");
+    let (_, samples) = Records::<SecuritySample>::read(&file).unwrap();
+    assert!(samples.iter().all(|sample| sample.prompt == PromptKind::Editor));
+    // A random model: what is drawn twice alike was drawn with the same randomness.
+    let texts: HashSet<_> = samples.iter().map(|sample| &sample.completion).collect();
+    assert!(texts.len() > 4, "{texts:?}");
+    let proposed = |mode| samples.iter().filter(move |sample| sample.law.mode == mode);
+    assert!(proposed(Mode::Cosec).any(|sample| sample.cost.n_proposed > 0));
+    assert!(proposed(Mode::Off).all(|sample| sample.cost.n_proposed == 0));
+    let message = run(&machine, &command("editor,ltr", 1)).unwrap_err().to_string();
+    assert!(message.contains("stands alone"), "{message}");
 }
 
 #[test]

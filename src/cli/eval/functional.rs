@@ -99,9 +99,9 @@ pub(super) fn draw_missing(
 ) -> Result<Vec<FunctionalSample>> {
     let sampling = &args.sampling;
     let Task { tester, problems } = task;
-    let laws = sampling.laws(pair);
+    let laws = sampling.laws(&pair.profile);
     let path = sampling.out.join(FUNCTIONAL_FILE);
-    let run_settings = sampling.settings(pair, &[("judge", json!("tests"))]);
+    let run_settings = sampling.settings(&pair.profile, &[("judge", json!("tests"))]);
     let mut records = Records::<FunctionalSample>::open(&path, &run_settings)?;
     let mut sampler = Sampler::new(pair);
     let frame = |problem: &Problem| sampler.frame(&problem.prompt, PromptKind::Ltr);

@@ -45,6 +45,11 @@ impl Work {
         let (n_done, mean_tokens) = count_and_mean(n_tokens);
         Self { n_prompts, n_modes, n_done, mean_tokens }
     }
+
+    /// Whether samples are missing; a run that has all of them only shows them again.
+    pub fn is_left(&self, args: &SamplingArgs) -> bool {
+        self.n_done < self.n_prompts * self.n_modes * args.samples as usize
+    }
 }
 
 /// How many numbers of tokens there are, and their mean; none if there are none.
@@ -85,12 +90,16 @@ impl Plan {
         example: &Framed,
     ) -> Result<Self> {
         let mut per_token = 0.0;
-        // A run that has all of its samples only shows them again.
-        if work.n_done < work.n_prompts * work.n_modes * args.samples as usize {
+        if work.is_left(args) {
             for &law in laws {
                 per_token += seconds_per_token(sampler, law, example, args.batch)?;
             }
         }
+        Ok(Self::new(args, work, per_token))
+    }
+
+    /// Says what the run costs, where a token takes so many seconds in all modes together.
+    pub fn new(args: &SamplingArgs, work: &Work, per_token: f64) -> Self {
         let tokens = work.mean_tokens.unwrap_or(USUAL_TOKENS).clamp(1.0, args.max_tokens as f64);
         // One more sample of every prompt in every mode.
         let step = work.n_prompts as f64 * per_token * tokens;
@@ -113,7 +122,7 @@ impl Plan {
             args.max_tokens,
         );
         let deadline = args.budget.map(|budget| Instant::now() + budget);
-        Ok(Self { n_samples, deadline, bar: Bar::new(n_left as u64) })
+        Self { n_samples, deadline, bar: Bar::new(n_left as u64) }
     }
 
     /// The samples that are not `is_done`, in the order in which they are drawn: the modes take turns. Ends early when the

@@ -1,5 +1,7 @@
 //! `cosec-ls eval security`: completions of scenarios, and how many of them are secure (tables 3, 4 and 7).
 
+pub mod editor;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +12,7 @@ use serde_json::json;
 
 use crate::config::{Decoding, Mode, Settings};
 use crate::decode::rng::Draws;
+use crate::engine::LoadedProfile;
 use crate::engine::pair::Pair;
 use crate::eval::completion::{cut, is_complete};
 use crate::eval::judge::codeql::Codeql;
@@ -33,7 +36,8 @@ pub struct SecurityArgs {
     /// Only these weaknesses or scenarios, such as cwe-089 or cwe-089/0-py, separated by commas
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// How the beginnings are shown: left to right, as in the paper, or fill-in-the-middle, as in editors
+    /// How the beginnings are shown: left to right, as in the paper, or fill-in-the-middle, as in editors; `editor` alone
+    /// asks for the completion that an editor gets, cut by its stop rules
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["ltr", "fim"])]
     prompts: Vec<Shown>,
     /// Who judges
@@ -51,6 +55,7 @@ pub struct SecurityArgs {
 enum Shown {
     Ltr,
     Fim,
+    Editor,
 }
 
 /// A judge on the command line.
@@ -84,10 +89,15 @@ struct Beginning<'a> {
 ///
 /// # Errors
 /// If scenarios, models or the judge cannot be had, or a model fails.
-pub fn run(args: &SecurityArgs, registry: &Registry, settings: Settings) -> Result<ExitCode> {
+pub fn run(args: &SecurityArgs, registry: Registry, settings: Settings) -> Result<ExitCode> {
     let mut task = Task::start(args)?;
-    let pair = args.sampling.start(registry, settings)?;
-    let samples = draw_missing(args, &pair, &mut task)?;
+    let samples = match distinct(&args.prompts)[..] {
+        [Shown::Editor] => editor::draw_missing(args, registry, settings, &mut task)?,
+        _ => {
+            let pair = args.sampling.start(&registry, settings)?;
+            draw_missing(args, &pair, &mut task)?
+        }
+    };
     conclude(&args.sampling, &samples)
 }
 
@@ -98,6 +108,13 @@ pub(super) struct Task {
 }
 
 impl SecurityArgs {
+    /// The samples of this run that are on disk.
+    fn records(&self, profile: &LoadedProfile) -> Result<Records<SecuritySample>> {
+        let judge = self.judge.to_possible_value().map(|value| value.get_name().to_owned());
+        let run_settings = self.sampling.settings(profile, &[("judge", json!(judge))]);
+        Ok(Records::open(&self.sampling.out.join(SECURITY_FILE), &run_settings)?)
+    }
+
     /// The same scenarios and judge, drawn otherwise.
     pub(super) fn sampled(&self, sampling: SamplingArgs) -> Self {
         Self { sampling, ..self.clone() }
@@ -137,14 +154,12 @@ pub(super) fn draw_missing(
 ) -> Result<Vec<SecuritySample>> {
     let sampling = &args.sampling;
     let Task { judging, scenarios } = task;
-    let laws = sampling.laws(pair);
-    let path = sampling.out.join(SECURITY_FILE);
-    let judge = args.judge.to_possible_value().map(|value| value.get_name().to_owned());
-    let run_settings = sampling.settings(pair, &[("judge", json!(judge))]);
-    let mut records = Records::<SecuritySample>::open(&path, &run_settings)?;
+    let laws = sampling.laws(&pair.profile);
+    let mut records = args.records(&pair.profile)?;
     let mut sampler = Sampler::new(pair);
     let beginnings = beginnings(args, scenarios, &sampler)?;
-    let work = work(&records, &beginnings, &laws);
+    let asked = beginnings.iter().map(|b| (b.scenario.name.as_str(), b.kind)).collect();
+    let work = work(&records, &asked, &laws);
     let first = beginnings.first().context("no prompts to complete")?;
     let mut plan = Plan::make(sampling, &work, &laws, &mut sampler, &first.framed)?;
     let done: HashSet<Key> = records.samples().iter().map(key).collect();
@@ -156,7 +171,8 @@ pub(super) fn draw_missing(
         .turns_left(&work, is_done)
         .map(|turn| order(&beginnings[turn.prompt], laws[turn.mode], (sampling, turn)));
     sampler.sample_batch(&mut orders, sampling.batch, &mut |turn, sampled| {
-        records.add(judging.sample(&beginnings[turn.prompt], laws[turn.mode], turn, sampled)?)?;
+        let Beginning { scenario, kind, .. } = &beginnings[turn.prompt];
+        records.add(judging.sample((scenario, *kind), laws[turn.mode], turn, sampled)?)?;
         plan.advance();
         anyhow::Ok(())
     })?;
@@ -172,18 +188,16 @@ fn key(sample: &SecuritySample) -> Key {
 
 fn work(
     records: &Records<SecuritySample>,
-    beginnings: &[Beginning<'_>],
+    asked: &HashSet<(&str, PromptKind)>,
     laws: &[Decoding],
 ) -> Work {
     let modes: Vec<Mode> = laws.iter().map(|law| law.mode).collect();
-    let asked: HashSet<(&str, PromptKind)> =
-        beginnings.iter().map(|b| (b.scenario.name.as_str(), b.kind)).collect();
     let is_asked = |sample: &&SecuritySample| {
         modes.contains(&sample.law.mode)
             && asked.contains(&(sample.scenario.as_str(), sample.prompt))
     };
     let samples = records.samples().iter().filter(is_asked);
-    Work::new(beginnings.len(), laws.len(), samples.map(|sample| sample.cost.n_tokens))
+    Work::new(asked.len(), laws.len(), samples.map(|sample| sample.cost.n_tokens))
 }
 
 fn order<'a>(
@@ -248,6 +262,7 @@ fn beginnings<'a>(
             let kind = match shown {
                 Shown::Ltr => PromptKind::Ltr,
                 Shown::Fim => PromptKind::Fim,
+                Shown::Editor => bail!("--prompts editor is for eval security, and stands alone"),
             };
             if !sampler.knows(kind) {
                 bail!("the models have no fill-in-the-middle tokens; use --prompts ltr");
@@ -281,7 +296,7 @@ impl Judging {
     /// What was drawn, cut and judged.
     fn sample(
         &mut self,
-        Beginning { scenario, kind, .. }: &Beginning<'_>,
+        (scenario, prompt): (&Scenario, PromptKind),
         law: Decoding,
         turn: Turn,
         sampled: Sampled,
@@ -290,7 +305,7 @@ impl Judging {
         Ok(SecuritySample {
             scenario: scenario.name.clone(),
             cwe: scenario.cwe.clone(),
-            prompt: *kind,
+            prompt,
             law,
             sample: turn.sample,
             judgement: self.judge(scenario, &completion)?,

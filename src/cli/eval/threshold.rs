@@ -146,7 +146,7 @@ impl ThresholdArgs {
         let probes = distinct(&[order[0], order[order.len() / 2]]);
         let mut sum = 0.0;
         for &setting in &probes {
-            for law in self.sampling(setting, None)?.laws(pair) {
+            for law in self.sampling(setting, None)?.laws(&pair.profile) {
                 sum +=
                     seconds_per_token(&mut sampler, law, &example, self.security.sampling.batch)?;
             }
