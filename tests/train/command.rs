@@ -11,14 +11,18 @@ use sha2::{Digest, Sha256};
 use super::{line, write};
 use crate::support::tiny_gguf::TinyGguf;
 
+/// The command with its output in `out`, unless `more` says otherwise.
 fn command(directory: &Path, more: &[&str]) -> Command {
     let at = |name: &str| directory.join(name).display().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cosec-ls"));
     command
         .args(["train", "--model", "tiny", "--offline"])
-        .args(["--models", &at("models.toml"), "--data", &at("data"), "--out", &at("out")])
+        .args(["--models", &at("models.toml"), "--data", &at("data")])
         .args(more)
         .env("XDG_CACHE_HOME", directory.join("cache"));
+    if !more.contains(&"--out") {
+        command.args(["--out", &at("out")]);
+    }
     command
 }
 
@@ -94,4 +98,53 @@ fn an_interrupted_run_writes_a_checkpoint_and_goes_on_from_there() {
     let again = train(directory.path(), &["--steps", &more, "--resume"]);
     let said = String::from_utf8_lossy(&again.stderr);
     assert!(said.contains(&format!("continuing after step {steps}")), "{said}");
+}
+
+/// The validations of the run in `out`: steps and losses.
+fn validations(directory: &Path, out: &str) -> Vec<(usize, f64)> {
+    let log = Log::open(&directory.join(out), usize::MAX).unwrap();
+    let validation = |event: &Event| match event {
+        Event::Validation(report) => Some((report.step, report.loss)),
+        Event::Step(_) => None,
+    };
+    log.events().iter().filter_map(validation).collect()
+}
+
+#[test]
+fn a_run_that_begins_with_an_adapter_begins_where_that_one_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let lines = ["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n"].map(|text| line(text).to_string());
+    write(directory.path(), "data/train/cwe-089.jsonl", &lines);
+    write(directory.path(), "data/val/cwe-089.jsonl", &lines[..1]);
+    write_model(directory.path());
+    let more = ["--steps", "8", "--learning-rate", "0.01", "--warmup", "0", "--rank", "4"];
+    let first = train(directory.path(), &more);
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let ends = validations(directory.path(), "out");
+    let best = ends.iter().map(|(_, loss)| *loss).fold(f64::INFINITY, f64::min);
+    assert!(best < ends[0].1, "{ends:?}");
+
+    let (adapter, out) = (at("out"), at("out2"));
+    let more = ["--steps", "2", "--out", &out, "--adapter", &adapter];
+    let second = train(directory.path(), &more);
+    assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stderr));
+    let begins = validations(directory.path(), "out2");
+    assert_eq!(begins[0], (0, best));
+    // Another beginning is another run: its checkpoint is not continued as if it were this one.
+    let other = train(directory.path(), &["--steps", "2", "--resume", "--out", &out]);
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && said.contains("other settings"), "{said}");
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_named_before_a_step_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let lines = [line("a = ⟦quote(b)⟧\n").to_string()];
+    write(directory.path(), "data/train/cwe-089.jsonl", &lines);
+    write(directory.path(), "data/val/cwe-089.jsonl", &lines);
+    write_model(directory.path());
+    let refused = train(directory.path(), &["--steps", "2", "--adapter", "no-such-adapter"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("no-such-adapter"), "{said}");
 }

@@ -16,10 +16,20 @@ use cosec_ls::train::optimizer::AdamW;
 use cosec_ls::train::schedule::Schedule;
 use cosec_ls::train::trainer::{Ended, Settings, Trainer};
 
+use crate::support::tiny_gguf::TinyGguf;
+
 fn model() -> Transformer {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/train");
     let gguf = Gguf::open(&fixtures.join("qwen2/model.gguf")).unwrap();
     Transformer::load_dense(&gguf, &Device::Cpu, Precision::F32).unwrap()
+}
+
+/// A model whose weights are quantized, in blocks that the kernels multiply with.
+fn quantized_model() -> Transformer {
+    let directory = tempfile::tempdir().unwrap();
+    let path = TinyGguf::default().write(directory.path(), "tiny.gguf");
+    let gguf = Gguf::open(&path).unwrap();
+    Transformer::load_dense(&gguf, &Device::Cpu, Precision::Quantized).unwrap()
 }
 
 fn settings() -> Settings {
@@ -82,9 +92,19 @@ fn train(trainer: &mut Trainer, steps: usize) {
 
 #[test]
 fn a_handful_of_pairs_is_learnt_and_then_proposed() {
-    let schedule = Schedule { peak: 0.02, warmup: 5, total: 400 };
+    learns(model(), 0.02);
+}
+
+#[test]
+fn a_handful_of_pairs_is_learnt_through_quantized_weights() {
+    // Wider than the other one, so that a step of the same length changes it more.
+    learns(quantized_model(), 0.004);
+}
+
+fn learns(model: Transformer, peak: f64) {
+    let schedule = Schedule { peak, warmup: 5, total: 400 };
     let settings = Settings { dropout: 0.0, accumulation: 4, schedule, ..settings() };
-    let mut trainer = Trainer::new(model(), settings).unwrap();
+    let mut trainer = Trainer::new(model, settings).unwrap();
     let before = trainer.validate(&pairs()).unwrap().of_kind(Kind::LeftToRight);
     train(&mut trainer, 400);
     let after = trainer.validate(&pairs()).unwrap().of_kind(Kind::LeftToRight);
@@ -101,6 +121,15 @@ fn a_handful_of_pairs_is_learnt_and_then_proposed() {
 
 #[test]
 fn a_continued_run_is_the_uninterrupted_one_bit_for_bit() {
+    continues(model);
+}
+
+#[test]
+fn a_continued_run_through_quantized_weights_is_the_uninterrupted_one_bit_for_bit() {
+    continues(quantized_model);
+}
+
+fn continues(model: impl Fn() -> Transformer) {
     let directory = tempfile::tempdir().unwrap();
     let mut whole = Trainer::new(model(), settings()).unwrap();
     train(&mut whole, 7);
