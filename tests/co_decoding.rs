@@ -29,6 +29,7 @@ fn law(alpha: f32, temperature: f32) -> Decoding {
         alpha,
         base: sampling(temperature),
         security: sampling(temperature),
+        ratio: Ratio::Warped,
         ..Decoding::default()
     }
 }
@@ -86,6 +87,19 @@ fn the_raw_base_ratio_follows_the_same_law_with_the_plain_softmax() {
     assert_law(&count_steps(law, 20_000), &closed_form(&p, &q, f64::from(0.3f32)), "raw base");
 }
 
+#[test]
+fn the_raw_ratio_accepts_by_the_plain_softmax_and_draws_from_the_warped_one() {
+    let (raw, p) = (softmax(&BASE_ROW, 1.0), softmax(&BASE_ROW, 0.4));
+    let q = softmax(&SECURITY_ROW, 0.4);
+    let alpha = f64::from(0.3f32);
+    let accepted = |t: usize| alpha < (raw[t] / q[t]).min(1.0);
+    let rejected_mass: f64 = (0..q.len()).filter(|&t| !accepted(t)).map(|t| q[t]).sum();
+    let chance = |t| if accepted(t) { q[t] } else { 0.0 } + p[t] * rejected_mass;
+    let expected: Vec<f64> = (0..q.len()).map(chance).collect();
+    let law = Decoding { ratio: Ratio::Raw, ..law(0.3, 0.4) };
+    assert_law(&count_steps(law, 20_000), &expected, "raw");
+}
+
 /// Tokens of a run of 60 steps on history-dependent rows.
 fn run(law: Decoding, seed: u64) -> Vec<u32> {
     let (base, security) = (ToyDecoder::hashed(24, 1), ToyDecoder::hashed(24, 2));
@@ -103,8 +117,10 @@ fn run(law: Decoding, seed: u64) -> Vec<u32> {
 fn alpha_of_one_is_the_base_alone() {
     for seed in 0..20 {
         for temperature in [0.0, 0.4, 1.0] {
-            let cosec = law(1.0, temperature);
-            assert_eq!(run(cosec, seed), run(Decoding { mode: Mode::Off, ..cosec }, seed));
+            for ratio in [Ratio::Warped, Ratio::Raw] {
+                let cosec = Decoding { ratio, ..law(1.0, temperature) };
+                assert_eq!(run(cosec, seed), run(Decoding { mode: Mode::Off, ..cosec }, seed));
+            }
         }
     }
 }

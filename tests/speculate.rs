@@ -149,7 +149,7 @@ fn laws(alpha: f32) -> Vec<Decoding> {
     let mut laws = Vec::new();
     for (base, security) in TEMPERATURES.iter().flat_map(|&b| TEMPERATURES.map(|s| (b, s))) {
         for (ratio, top_p) in
-            [Ratio::Warped, Ratio::RawBase].iter().flat_map(|&r| [(r, 1.0), (r, 0.95)])
+            [Ratio::Warped, Ratio::RawBase, Ratio::Raw].iter().flat_map(|&r| [(r, 1.0), (r, 0.95)])
         {
             let sampling = |temperature| Sampling { temperature, top_p, min_prob: 0.0 };
             let (base, security) = (sampling(base), sampling(security));

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod functional;
+pub mod judged;
 pub mod keystrokes;
 pub mod latency;
 pub mod plan;
@@ -102,6 +103,8 @@ enum RatioRule {
     Warped,
     /// The base's plain softmax, as the published code does
     RawBase,
+    /// The base's plain softmax in the ratio, and its warped one for its own draw
+    Raw,
 }
 
 /// Runs the command.
@@ -142,6 +145,7 @@ impl SamplingArgs {
         let ratio = self.ratio.map(|ratio| match ratio {
             RatioRule::Warped => Ratio::Warped,
             RatioRule::RawBase => Ratio::RawBase,
+            RatioRule::Raw => Ratio::Raw,
         });
         let decoding = Decoding {
             alpha: self.alpha.unwrap_or(profile.alpha),

@@ -214,12 +214,12 @@ mod tests {
     fn the_settings_override_mode_ratio_and_temperature() {
         let settings = Settings {
             mode: Some(Mode::Off),
-            ratio: Some(Ratio::RawBase),
+            ratio: Some(Ratio::Warped),
             temperature: Some(0.0),
             ..Settings::default()
         };
         let got = terms_of(&settings, "a.py", &ready(true, Decoding::default()));
-        assert_eq!((got.mode, got.ratio), (Mode::Off, Ratio::RawBase));
+        assert_eq!((got.mode, got.ratio), (Mode::Off, Ratio::Warped));
         assert_eq!((got.base.temperature, got.security.temperature), (0.0, 0.0));
     }
 

@@ -1,14 +1,16 @@
 //! The co-decoding step: CoSec's Algorithm 1, one token at a time.
 //!
-//! This is the specification in code. `p` is the base's distribution, `q` the security model's, `alpha` the threshold:
+//! This is the specification in code. `p` is the base's distribution, `p′` the one that it draws from, `q` the security
+//! model's, `alpha` the threshold:
 //!
 //! 1. `t ~ q`
 //! 2. accept `t` iff `α < min(1, p(t) / q(t))`; the threshold is fixed, nothing random is drawn here
-//! 3. otherwise `t ~ p`, the rejected token not excluded
+//! 3. otherwise `t ~ p′`, the rejected token not excluded
 //!
-//! Its output law is `P(t) = q(t)·A(t) + p(t)·Σᵤ q(u)·(1 − A(u))` with `A(u) = [α < min(1, p(u)/q(u))]`, which
+//! Its output law is `P(t) = q(t)·A(t) + p′(t)·Σᵤ q(u)·(1 − A(u))` with `A(u) = [α < min(1, p(u)/q(u))]`, which
 //! `tests/co_decoding.rs` checks. Where the paper and its published code (`sample_with_experts` in
-//! `CustomizedGeneration.py`) differ, we follow the paper; [`Ratio::RawBase`] is the code's rule.
+//! `CustomizedGeneration.py`) differ, [`Ratio`] is the choice: [`Ratio::Warped`] is the paper's, [`Ratio::RawBase`] the
+//! code's, and [`Ratio::Raw`], the default, takes the code's `p` and the paper's `p′`.
 
 use std::borrow::Cow;
 
@@ -228,6 +230,7 @@ impl<D: Decoder> CoDecoder<'_, D> {
     ) -> Result<Distribution<'l>, Error> {
         match (self.law.ratio, self.law.mode) {
             (Ratio::RawBase, Mode::Cosec) => Distribution::raw(logits, self.law.base.temperature),
+            (Ratio::Raw, Mode::Cosec) => Distribution::drawn_warped(logits, &self.law.base),
             _ => Distribution::warped(logits, &self.law.base),
         }
     }

@@ -33,10 +33,12 @@ enum Probabilities<'a> {
 }
 
 /// How a token is taken from a distribution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Draw {
     MostLikely,
     Sample,
+    /// From another distribution than the one that is asked for probabilities: these tokens, most likely first.
+    From(Vec<(u32, f64)>),
 }
 
 impl<'a> Distribution<'a> {
@@ -63,6 +65,22 @@ impl<'a> Distribution<'a> {
         Ok(Self { draw, ..Self::plain(logits.into())? })
     }
 
+    /// Drawn as [`Distribution::warped`] is, but with the probabilities of the plain softmax.
+    ///
+    /// # Errors
+    /// As [`Distribution::warped`].
+    pub fn drawn_warped(
+        logits: impl Into<Cow<'a, [f32]>>,
+        sampling: &Sampling,
+    ) -> Result<Self, Error> {
+        let logits = logits.into();
+        if sampling.temperature <= 0.0 {
+            return Self::warped(logits, sampling);
+        }
+        let draw = Draw::From(nucleus(&logits, sampling)?);
+        Ok(Self { draw, ..Self::plain(logits)? })
+    }
+
     fn plain(logits: Cow<'a, [f32]>) -> Result<Self, Error> {
         let max = finite_max(&logits)?;
         let log_sum = log_sum_exp(&logits, max);
@@ -84,7 +102,8 @@ impl<'a> Distribution<'a> {
 
     /// The token that `uniform` in `[0, 1)` falls on.
     pub fn draw(&self, uniform: f64) -> u32 {
-        match (&self.probabilities, self.draw) {
+        match (&self.probabilities, &self.draw) {
+            (_, Draw::From(entries)) => pick(entries.iter().copied(), uniform),
             (Probabilities::Plain { logits, .. }, Draw::MostLikely) => first_largest(logits) as u32,
             (Probabilities::Plain { logits, log_sum }, Draw::Sample) => {
                 let weights = logits.iter().enumerate();

@@ -20,6 +20,7 @@ use crate::eval::scenario::Language;
 use crate::prompt::fim::Framed;
 use crate::registry::Registry;
 
+use super::judged::draw_and_keep;
 use super::plan::{Plan, Turn, Work};
 use super::{SamplingArgs, sandbox};
 
@@ -119,10 +120,10 @@ pub(super) fn draw_missing(
         draw: draw(sampling, &problems[turn.prompt], laws[turn.mode], turn),
         is_complete: is_complete(Language::Python),
     });
-    sampler.sample_batch(&mut orders, sampling.batch, &mut |turn, sampled| {
+    draw_and_keep(&mut sampler, &mut orders, sampling.batch, |turn, sampled| {
         records.add(tested(tester, &problems[turn.prompt], laws[turn.mode], turn, &sampled)?)?;
         plan.advance();
-        anyhow::Ok(())
+        Ok(())
     })?;
     Ok(records.samples().to_vec())
 }

@@ -24,6 +24,7 @@ use crate::eval::scenario::Scenario;
 use crate::prompt::fim::Framed;
 use crate::registry::Registry;
 
+use super::judged::draw_and_keep;
 use super::plan::{Plan, Turn, Work};
 use super::{SamplingArgs, distinct, sandbox};
 
@@ -170,11 +171,11 @@ pub(super) fn draw_missing(
     let mut orders = plan
         .turns_left(&work, is_done)
         .map(|turn| order(&beginnings[turn.prompt], laws[turn.mode], (sampling, turn)));
-    sampler.sample_batch(&mut orders, sampling.batch, &mut |turn, sampled| {
+    draw_and_keep(&mut sampler, &mut orders, sampling.batch, |turn, sampled| {
         let Beginning { scenario, kind, .. } = &beginnings[turn.prompt];
         records.add(judging.sample((scenario, *kind), laws[turn.mode], turn, sampled)?)?;
         plan.advance();
-        anyhow::Ok(())
+        Ok(())
     })?;
     Ok(records.samples().to_vec())
 }
