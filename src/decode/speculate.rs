@@ -63,8 +63,8 @@ struct Drafts {
 
 impl<D: Decoder> CoDecoder<'_, D> {
     /// One round of up to `n_drafts` drafts, as mode `cosec` wants it: chooses one to `n_drafts` tokens and appends
-    /// them. `allowed` is asked which tokens may come behind the round's drafts so far. `signal` is asked between any two forwards, with `q(t)` of the drafts that are there; `None` if it says
-    /// [`Signal::Cancel`].
+    /// them. `allowed` is asked which tokens may come behind the round's drafts so far. `signal` is asked between any
+    /// two forwards, with `q(t)` of the drafts that are there; `None` if it says [`Signal::Cancel`].
     ///
     /// # Errors
     /// If a model fails or its logits are not finite; the sequence is then as before, but for its caches. So it is
