@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use cosec_ls::train::log::{Event, Log};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use super::{line, write};
 use crate::support::tiny_gguf::TinyGguf;
@@ -41,13 +42,19 @@ fn write_model(directory: &Path) {
     fs::write(directory.join("models.toml"), entry).unwrap();
 }
 
-#[test]
-fn a_run_that_is_continued_keeps_its_log_and_its_curve() {
+/// A directory with the model and a data set of these fixes; the first of them validates.
+fn prepared(fixes: &[&str]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let lines = ["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n", "f(⟦None⟧)\n"].map(|text| line(text).to_string());
+    let lines: Vec<String> = fixes.iter().map(|text| line(text).to_string()).collect();
     write(directory.path(), "data/train/cwe-089.jsonl", &lines);
     write(directory.path(), "data/val/cwe-089.jsonl", &lines[..1]);
     write_model(directory.path());
+    directory
+}
+
+#[test]
+fn a_run_that_is_continued_keeps_its_log_and_its_curve() {
+    let directory = prepared(&["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n", "f(⟦None⟧)\n"]);
     let first = train(directory.path(), &["--steps", "3"]);
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     let steps = || {
@@ -78,11 +85,7 @@ fn a_run_that_is_continued_keeps_its_log_and_its_curve() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_writes_a_checkpoint_and_goes_on_from_there() {
-    let directory = tempfile::tempdir().unwrap();
-    let lines = ["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n"].map(|text| line(text).to_string());
-    write(directory.path(), "data/train/cwe-089.jsonl", &lines);
-    write(directory.path(), "data/val/cwe-089.jsonl", &lines[..1]);
-    write_model(directory.path());
+    let directory = prepared(&["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n"]);
     let mut run = command(directory.path(), &["--steps", "1000000"]);
     let mut run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let said = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
@@ -112,12 +115,8 @@ fn validations(directory: &Path, out: &str) -> Vec<(usize, f64)> {
 
 #[test]
 fn a_run_that_begins_with_an_adapter_begins_where_that_one_ended() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = prepared(&["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n"]);
     let at = |name: &str| directory.path().join(name).display().to_string();
-    let lines = ["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n"].map(|text| line(text).to_string());
-    write(directory.path(), "data/train/cwe-089.jsonl", &lines);
-    write(directory.path(), "data/val/cwe-089.jsonl", &lines[..1]);
-    write_model(directory.path());
     let more = ["--steps", "8", "--learning-rate", "0.01", "--warmup", "0", "--rank", "4"];
     let first = train(directory.path(), &more);
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
@@ -139,11 +138,7 @@ fn a_run_that_begins_with_an_adapter_begins_where_that_one_ended() {
 
 #[test]
 fn an_adapter_that_is_not_there_is_named_before_a_step_is_taken() {
-    let directory = tempfile::tempdir().unwrap();
-    let lines = [line("a = ⟦quote(b)⟧\n").to_string()];
-    write(directory.path(), "data/train/cwe-089.jsonl", &lines);
-    write(directory.path(), "data/val/cwe-089.jsonl", &lines);
-    write_model(directory.path());
+    let directory = prepared(&["a = ⟦quote(b)⟧\n"]);
     let refused = train(directory.path(), &["--steps", "2", "--adapter", "no-such-adapter"]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("no-such-adapter"), "{said}");

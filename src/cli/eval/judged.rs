@@ -19,9 +19,8 @@ pub fn draw_and_keep<'a: 'o, 'o, K: Send>(
     sampler: &mut Sampler<'a>,
     orders: &mut dyn Iterator<Item = Order<'o, K>>,
     width: usize,
-    keep: impl FnMut(K, Sampled) -> Result<()> + Send,
+    mut keep: impl FnMut(K, Sampled) -> Result<()> + Send,
 ) -> Result<()> {
-    let mut keep = keep;
     thread::scope(|scope| {
         let (drawn, waiting) = mpsc::sync_channel(MOST_WAITING);
         let keeper = scope

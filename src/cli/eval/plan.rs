@@ -14,7 +14,7 @@ use crate::prompt::fim::Framed;
 use super::SamplingArgs;
 
 /// Tokens that are decoded to measure the speed of a mode.
-const MEASURED_TOKENS: usize = 24;
+pub(super) const MEASURED_TOKENS: usize = 24;
 
 /// Tokens of a completion before any was drawn: what functions of the paper's scenarios take.
 pub(super) const USUAL_TOKENS: f64 = 100.0;

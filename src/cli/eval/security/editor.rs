@@ -19,11 +19,8 @@ use crate::eval::scenario::{Language, Scenario};
 use crate::registry::Registry;
 
 use super::super::SamplingArgs;
-use super::super::plan::{Plan, Turn};
+use super::super::plan::{MEASURED_TOKENS, Plan, Turn};
 use super::{SecurityArgs, Task, key, work};
-
-/// Tokens that are decoded to measure the speed of a mode.
-const MEASURED_TOKENS: usize = 24;
 
 /// Draws what the run in `--out` does not have; all of its samples.
 ///
