@@ -136,7 +136,7 @@ pub struct Settings {
     /// none.
     pub adapter: Option<String>,
     /// How strongly the adapter changes the security model: its updates times this. 0 leaves the plain model, 1 the adapter
-    /// as its file says. By default, 1.
+    /// at its own strength. By default, 1.
     pub adapter_strength: f32,
     /// Overrides the profile's mode. By default, none.
     pub mode: Option<Mode>,

@@ -179,6 +179,23 @@ fn the_strength_multiplies_what_the_adapter_changes() {
 }
 
 #[test]
+fn an_entrys_own_strength_is_multiplied_with_the_setting() {
+    let machine = Machine::new();
+    let logits_at = |adapter_strength| {
+        let choice = Choice { threads: 2, profile: "self", adapter: None, adapter_strength };
+        logits(&pair::load(&machine.registry(), choice, &Silent).unwrap().security)
+    };
+    let (once, twice) = (logits_at(1.0), logits_at(2.0));
+    assert_ne!(once, twice);
+    let manifest = machine.path("models.toml");
+    let entries = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, entries.replace("[adapters.safe]\n", "[adapters.safe]\nstrength = 2\n"))
+        .unwrap();
+    assert_eq!(logits_at(1.0), twice);
+    assert_eq!(logits_at(0.5), once);
+}
+
+#[test]
 fn an_adapter_is_refused_beside_another_model() {
     let machine = Machine::new();
     let [big, little] =

@@ -29,7 +29,7 @@ pub struct CompleteArgs {
     /// Adapter of models.toml, or a directory in PEFT's format, beside the security model [default: the profile's]
     #[arg(long, value_name = "NAME|DIRECTORY")]
     adapter: Option<String>,
-    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter as its file says [default: 1]
+    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter at its own strength [default: 1]
     #[arg(long, value_name = "FACTOR", value_parser = parse_strength)]
     adapter_strength: Option<f32>,
     /// Acceptance threshold of the co-decoding [default: the profile's]

@@ -91,7 +91,7 @@ pub struct SamplingArgs {
     /// Adapter of models.toml, or its directory, instead of the profile's
     #[arg(long)]
     adapter: Option<String>,
-    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter as its file says
+    /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter at its own strength
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_strength)]
     adapter_strength: f32,
 }

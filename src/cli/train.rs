@@ -96,6 +96,9 @@ pub struct TrainArgs {
     /// Numbers that the frozen weights are kept in
     #[arg(long, value_enum, default_value_t = Numbers::Auto)]
     precision: Numbers,
+    /// Numbers that the adapter is written in; the checkpoint, from which a run goes on, loses nothing
+    #[arg(long, value_enum, default_value_t = AdapterNumbers::F32)]
+    adapter_precision: AdapterNumbers,
     /// Validate after so many steps, besides after every epoch
     #[arg(long)]
     validate_every: Option<usize>,
@@ -127,6 +130,15 @@ enum Numbers {
     Quantized,
     /// f32
     F32,
+}
+
+/// [`peft::Precision`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AdapterNumbers {
+    /// 32-bit floats, as they are trained
+    F32,
+    /// 16-bit floats, for a file of half the size
+    F16,
 }
 
 /// Trains, and prints the validation losses before and after.
@@ -368,7 +380,10 @@ impl Run<'_> {
             base_model: &self.trained_on.model,
             trained_on: Some(&self.trained_on),
             dropout: self.args.dropout,
-            precision: peft::Precision::F32,
+            precision: match self.args.adapter_precision {
+                AdapterNumbers::F32 => peft::Precision::F32,
+                AdapterNumbers::F16 => peft::Precision::F16,
+            },
         };
         peft::write(self.trainer.adapter(), &self.args.out, &description)?;
         Ok(())

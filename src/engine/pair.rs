@@ -53,7 +53,7 @@ pub struct Choice<'a> {
     pub profile: &'a str,
     /// Name or directory of an adapter that takes the place of the profile's.
     pub adapter: Option<&'a str>,
-    /// What the adapter's updates are multiplied by.
+    /// What the adapter's updates are multiplied by, beside its own strength in `models.toml`.
     pub adapter_strength: f32,
 }
 
@@ -176,12 +176,14 @@ pub fn load(
 struct Beside {
     name: String,
     files: PeftFiles,
+    /// Of its entry in `models.toml`.
+    strength: f32,
 }
 
 impl Beside {
     /// Reads the files, and compares the model that they are for with `security`.
     fn open(registry: &Registry, name: &str, security: &Model) -> Result<Self, LoadError> {
-        let AdapterFiles { name, config, tensors, trained_on, .. } =
+        let AdapterFiles { name, config, tensors, trained_on, strength, .. } =
             registry.adapter_files(name)?;
         let files = PeftFiles::new(config, tensors);
         let noted = files
@@ -201,7 +203,7 @@ impl Beside {
                 return Err(Box::new(wrong).into());
             }
         }
-        Ok(Self { name, files })
+        Ok(Self { name, files, strength })
     }
 
     /// An error of the files, with the adapter's name.
@@ -209,7 +211,7 @@ impl Beside {
         LoadError::Adapter { name: self.name.clone(), source }
     }
 
-    /// The same weights, with the adapter beside them.
+    /// The same weights, with the adapter beside them at `strength` times its own.
     fn stand_beside(
         &self,
         security: &LanguageModel,
@@ -217,7 +219,7 @@ impl Beside {
     ) -> Result<LanguageModel, LoadError> {
         let adapter = self.files.read(security.config(), security.device());
         let adapter = adapter.map_err(|source| self.unusable(source))?;
-        let beside = security.with_adapter(adapter.times(strength));
+        let beside = security.with_adapter(adapter.times(self.strength * strength));
         beside.map_err(|source| LoadError::Model { name: self.name.clone(), source })
     }
 }

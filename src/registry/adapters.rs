@@ -31,6 +31,8 @@ pub struct AdapterFiles {
     pub tensors: Cow<'static, [u8]>,
     /// What `models.toml` says that it was trained on; absent for a directory that is not in it.
     pub trained_on: Option<TrainedOn>,
+    /// What `models.toml` says that its updates are multiplied by; 1 for a directory that is not in it.
+    pub strength: f32,
 }
 
 /// The model that an adapter was trained on, as `models.toml` says.
@@ -170,6 +172,7 @@ pub(super) fn read(adapter: &Adapter) -> Result<AdapterFiles, Error> {
                         model: adapter.trained_on.clone(),
                         model_sha256: adapter.model_sha256.to_string(),
                     }),
+                    strength: adapter.strength,
                 });
             }
             Err(error) => attempts.push(Attempt { source: source.place().to_string(), error }),
@@ -183,7 +186,8 @@ pub(super) fn open(name: &str) -> Result<AdapterFiles, Error> {
     let directory = PathBuf::from(name);
     let [config, tensors] = read_directory(&directory)?;
     let place = AdapterPlace::Directory(directory);
-    Ok(AdapterFiles { name: name.to_owned(), place, config, tensors, trained_on: None })
+    let name = name.to_owned();
+    Ok(AdapterFiles { name, place, config, tensors, trained_on: None, strength: 1.0 })
 }
 
 /// What of an adapter is on this machine.

@@ -106,6 +106,8 @@ pub struct Adapter {
     pub size_bytes: u64,
     /// Pins the bytes of `adapter_model.safetensors`, whatever the source.
     pub sha256: Sha256,
+    /// What its updates are multiplied by before the setting `adapterStrength`; at least 0.
+    pub strength: f32,
     /// SPDX identifier.
     pub licence: String,
     /// Where it comes from, in the order to try; at least one.
@@ -411,6 +413,8 @@ struct AdapterEntry {
     model_sha256: Sha256,
     size_bytes: u64,
     sha256: Sha256,
+    #[serde(default = "as_trained", deserialize_with = "at_least_zero")]
+    strength: f32,
     licence: String,
     #[serde(deserialize_with = "at_least_one")]
     sources: Vec<AdapterSource>,
@@ -425,6 +429,7 @@ impl AdapterEntry {
             model_sha256: self.model_sha256,
             size_bytes: self.size_bytes,
             sha256: self.sha256,
+            strength: self.strength,
             licence: self.licence,
             sources: self.sources,
         }
@@ -511,6 +516,19 @@ impl Place {
 
 fn one() -> u32 {
     1
+}
+
+/// The strength of an adapter whose entry gives none.
+fn as_trained() -> f32 {
+    1.0
+}
+
+fn at_least_zero<'de, D: Deserializer<'de>>(from: D) -> Result<f32, D::Error> {
+    let strength = f32::deserialize(from)?;
+    match strength.is_finite() && strength >= 0.0 {
+        true => Ok(strength),
+        false => Err(D::Error::custom("`strength` must be a number of 0 or more")),
+    }
 }
 
 fn at_least_one<'de, D: Deserializer<'de>, S: Deserialize<'de>>(

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use candle_core::{DType, Device, Tensor};
+use cosec_ls::model::lora::peft::TENSORS_FILE;
 use cosec_ls::train::log::{Event, Log};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -134,6 +136,29 @@ fn a_run_that_begins_with_an_adapter_begins_where_that_one_ended() {
     let other = train(directory.path(), &["--steps", "2", "--resume", "--out", &out]);
     let said = String::from_utf8_lossy(&other.stderr);
     assert!(!other.status.success() && said.contains("other settings"), "{said}");
+}
+
+#[test]
+fn an_adapter_of_16_bits_is_the_same_adapter_rounded() {
+    let directory = prepared(&["a = ⟦quote(b)⟧\n", "x = ⟦y⟧\n"]);
+    let trained = |out: &str, precision: &str| {
+        let out = directory.path().join(out);
+        let more = ["--steps", "8", "--learning-rate", "0.01", "--warmup", "0"];
+        let to = ["--out", out.to_str().unwrap(), "--adapter-precision", precision];
+        let run = train(directory.path(), &[&more[..], &to].concat());
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        candle_core::safetensors::load(out.join(TENSORS_FILE), &Device::Cpu).unwrap()
+    };
+    let (full, half) = (trained("full", "f32"), trained("half", "f16"));
+    assert_eq!(full.len(), half.len());
+    let numbers = |tensor: &Tensor| {
+        tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    for (name, tensor) in &full {
+        assert_eq!(half[name].dtype(), DType::F16);
+        let rounded = tensor.to_dtype(DType::F16).unwrap();
+        assert_eq!(numbers(&half[name]), numbers(&rounded), "{name}");
+    }
 }
 
 #[test]
