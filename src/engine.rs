@@ -273,7 +273,8 @@ pub struct LoadedProfile {
     pub security: String,
     /// Adapter name; absent while the security role is played by the plain small model.
     pub adapter: Option<String>,
-    /// What the adapter's updates are multiplied by; 1 is the adapter at its own strength.
+    /// What the adapter's updates are multiplied by; 1 is the adapter as its file says. The
+    /// setting of that name times the adapter's own strength in `models.toml`.
     pub adapter_strength: f32,
     /// `cpu`, `cuda:0`, `metal:0`.
     pub device: String,

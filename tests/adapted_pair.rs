@@ -183,7 +183,8 @@ fn an_entrys_own_strength_is_multiplied_with_the_setting() {
     let machine = Machine::new();
     let logits_at = |adapter_strength| {
         let choice = Choice { threads: 2, profile: "self", adapter: None, adapter_strength };
-        logits(&pair::load(&machine.registry(), choice, &Silent).unwrap().security)
+        let pair = pair::load(&machine.registry(), choice, &Silent).unwrap();
+        (logits(&pair.security), pair.profile.adapter_strength)
     };
     let (once, twice) = (logits_at(1.0), logits_at(2.0));
     assert_ne!(once, twice);

@@ -166,8 +166,10 @@ pub fn load(
         fim,
         stop_tokens,
     };
-    pair.profile.adapter = adapter.map(|adapter| adapter.name);
-    pair.profile.adapter_strength = choice.adapter_strength;
+    if let Some(adapter) = adapter {
+        pair.profile.adapter = Some(adapter.name);
+        pair.profile.adapter_strength = adapter.strength * choice.adapter_strength;
+    }
     pair.profile.load_seconds = started.elapsed().as_secs_f64();
     Ok(pair)
 }
