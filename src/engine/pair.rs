@@ -140,6 +140,7 @@ pub fn load(
     let adapter = choice.adapter.or(profile.adapter.as_deref());
     let open = |name| Beside::open(registry, name, registry.model(&profile.security)?);
     let adapter = adapter.map(open).transpose()?;
+    let adapter = adapter.map(|adapter| adapter.times(choice.adapter_strength));
     let base_path = registry.ensure(&profile.base, progress)?;
     let security_path = registry.ensure(&profile.security, progress)?;
     let started = Instant::now();
@@ -155,7 +156,7 @@ pub fn load(
     let fim = fim_tokens(base_entry, &loaded.tokenizer)?;
     let stop_tokens = stop_tokens(base_entry, &loaded.tokenizer)?;
     let security = match &adapter {
-        Some(adapter) => adapter.stand_beside(&loaded.security, choice.adapter_strength)?,
+        Some(adapter) => adapter.stand_beside(&loaded.security)?,
         None => loaded.security,
     };
     let mut pair = Pair {
@@ -168,7 +169,7 @@ pub fn load(
     };
     if let Some(adapter) = adapter {
         pair.profile.adapter = Some(adapter.name);
-        pair.profile.adapter_strength = adapter.strength * choice.adapter_strength;
+        pair.profile.adapter_strength = adapter.strength;
     }
     pair.profile.load_seconds = started.elapsed().as_secs_f64();
     Ok(pair)
@@ -178,7 +179,7 @@ pub fn load(
 struct Beside {
     name: String,
     files: PeftFiles,
-    /// Of its entry in `models.toml`.
+    /// What its updates are multiplied by.
     strength: f32,
 }
 
@@ -213,15 +214,16 @@ impl Beside {
         LoadError::Adapter { name: self.name.clone(), source }
     }
 
-    /// The same weights, with the adapter beside them at `strength` times its own.
-    fn stand_beside(
-        &self,
-        security: &LanguageModel,
-        strength: f32,
-    ) -> Result<LanguageModel, LoadError> {
+    /// As strong as `setting` times what it is by itself.
+    fn times(self, setting: f32) -> Self {
+        Self { strength: self.strength * setting, ..self }
+    }
+
+    /// The same weights, with the adapter beside them.
+    fn stand_beside(&self, security: &LanguageModel) -> Result<LanguageModel, LoadError> {
         let adapter = self.files.read(security.config(), security.device());
         let adapter = adapter.map_err(|source| self.unusable(source))?;
-        let beside = security.with_adapter(adapter.times(self.strength * strength));
+        let beside = security.with_adapter(adapter.times(self.strength));
         beside.map_err(|source| LoadError::Model { name: self.name.clone(), source })
     }
 }
