@@ -262,6 +262,12 @@ impl Settings {
         Duration::from_millis(self.debounce_ms)
     }
 
+    /// Time without a request after which the models leave memory; `None` keeps them.
+    pub fn idle_unload(&self) -> Option<Duration> {
+        let minutes = Some(self.idle_unload_minutes).filter(|&minutes| minutes > 0)?;
+        Some(Duration::from_secs(minutes.saturating_mul(60)))
+    }
+
     /// Whether documents of this language id are completed.
     pub fn language_enabled(&self, language: &str) -> bool {
         let listed = self.languages.get(language).or_else(|| self.languages.get("*"));

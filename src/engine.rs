@@ -8,8 +8,10 @@ pub mod ahead;
 pub mod decoding;
 pub mod local;
 pub mod pair;
+pub mod panic;
 pub mod queue;
 pub mod sequences;
+mod worker;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -62,8 +62,8 @@ const OUTSIDE_CRATES: [(&str, &[&str]); 35] = [
         "rayon",
         &[
             "kernel",
-            "engine/local.rs",
             "engine/pair.rs",
+            "engine/worker.rs",
             "model/cpu/weights.rs",
             "model/linear.rs",
             "model/transformer.rs",

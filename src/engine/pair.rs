@@ -17,7 +17,7 @@ use crate::prompt::fim::FimTokens;
 use crate::registry::manifest::{FimOrder, Model, Profile};
 use crate::registry::{AdapterFiles, Progress, Registry};
 
-use super::LoadedProfile;
+use super::{LoadedProfile, panic};
 
 /// A loaded profile.
 #[derive(Debug)]
@@ -65,6 +65,21 @@ impl<'a> From<&'a Settings> for Choice<'a> {
     }
 }
 
+/// Where the engine's pair comes from: the [`Registry`], or what a test puts in its place.
+pub trait Load: Send + 'static {
+    /// Both models of a profile.
+    ///
+    /// # Errors
+    /// If they cannot be had or used.
+    fn load(&self, choice: Choice<'_>, progress: &dyn Progress) -> Result<Pair, LoadError>;
+}
+
+impl Load for Registry {
+    fn load(&self, choice: Choice<'_>, progress: &dyn Progress) -> Result<Pair, LoadError> {
+        load(self, choice, progress)
+    }
+}
+
 /// Why a profile cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -106,6 +121,14 @@ pub enum LoadError {
     /// `models.toml` asks for what this version cannot do.
     #[error("{0}")]
     Unsupported(String),
+    /// Reading panicked, as it does where a file says what nobody has thought of.
+    #[error("{name} cannot be read ({message}): the file may be damaged or of a kind that is not supported")]
+    Panicked {
+        /// Name of the model or adapter; of the profile where neither is known.
+        name: String,
+        /// What the panic says.
+        message: String,
+    },
 }
 
 /// An adapter that was trained on another model than it is to stand beside.
@@ -127,11 +150,27 @@ pub struct WrongModel {
     pub security_sha256: String,
 }
 
-/// Fetches what is missing of a profile's files and loads it.
+/// Fetches what is missing of a profile's files and loads it. Never panics, whatever the files say.
 ///
 /// # Errors
 /// If a file cannot be had, is no usable model, or the two models do not speak the same tokens.
 pub fn load(
+    registry: &Registry,
+    choice: Choice<'_>,
+    progress: &dyn Progress,
+) -> Result<Pair, LoadError> {
+    guarded(choice.profile, || fetch_and_load(registry, choice, progress))
+}
+
+/// Runs a step of loading; a panic becomes an error about `name`.
+fn guarded<T>(name: &str, step: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    panic::catch(step).unwrap_or_else(|message| {
+        tracing::error!(name, message, "a panic while files were read");
+        Err(LoadError::Panicked { name: name.to_owned(), message })
+    })
+}
+
+fn fetch_and_load(
     registry: &Registry,
     choice: Choice<'_>,
     progress: &dyn Progress,
@@ -221,8 +260,8 @@ impl Beside {
 
     /// The same weights, with the adapter beside them.
     fn stand_beside(&self, security: &LanguageModel) -> Result<LanguageModel, LoadError> {
-        let adapter = self.files.read(security.config(), security.device());
-        let adapter = adapter.map_err(|source| self.unusable(source))?;
+        let read = || self.files.read(security.config(), security.device());
+        let adapter = guarded(&self.name, || read().map_err(|source| self.unusable(source)))?;
         let beside = security.with_adapter(adapter.times(self.strength));
         beside.map_err(|source| LoadError::Model { name: self.name.clone(), source })
     }
@@ -257,7 +296,8 @@ struct Loaded {
 
 fn open_both(profile: &Profile, base: &Path, security: &Path) -> Result<Files, LoadError> {
     let open = |name: &str, path: &Path| {
-        Gguf::open(path).map_err(|source| LoadError::Model { name: name.to_owned(), source })
+        let failed = |source| LoadError::Model { name: name.to_owned(), source };
+        guarded(name, || Gguf::open(path).map_err(failed))
     };
     if profile.base == profile.security {
         return Ok(Files { base: open(&profile.base, base)?, security: None });
@@ -281,17 +321,18 @@ fn load_files(
         move |source| LoadError::Model { name: name.clone(), source }
     };
     let device = device::select().map_err(named(&profile.base))?;
-    let read = |gguf: &Gguf| LanguageModel::load(gguf, &device, threads);
-    let ((base, security), tokenizer) = rayon::join(
-        || rayon::join(|| read(&files.base), || files.security.as_ref().map(read)),
-        || Tokenizer::from_gguf(&files.base),
-    );
-    let base = base.map_err(named(&profile.base))?;
-    let security = match security {
-        Some(security) => security.map_err(named(&profile.security))?,
-        None => base.clone(),
+    let read = |name: &str, gguf: &Gguf| {
+        guarded(name, || LanguageModel::load(gguf, &device, threads).map_err(named(name)))
     };
-    Ok(Loaded { base, security, tokenizer: tokenizer.map_err(named(&profile.base))? })
+    let read_security = || files.security.as_ref().map(|gguf| read(&profile.security, gguf));
+    let read_tokenizer = || Tokenizer::from_gguf(&files.base).map_err(named(&profile.base));
+    let ((base, security), tokenizer) = rayon::join(
+        || rayon::join(|| read(&profile.base, &files.base), read_security),
+        || guarded(&profile.base, read_tokenizer),
+    );
+    let base = base?;
+    let security = security.unwrap_or_else(|| Ok(base.clone()))?;
+    Ok(Loaded { base, security, tokenizer: tokenizer? })
 }
 
 /// The tokens that frame a fill-in-the-middle prompt of `model`; none for models without it.

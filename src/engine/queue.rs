@@ -93,6 +93,8 @@ struct Inbox {
     forgotten: Vec<DocumentId>,
     configured: bool,
     closed: bool,
+    /// Why there is no worker any more, where it did not end by [`Queue::close`].
+    broken: Option<String>,
 }
 
 impl Queue {
@@ -100,6 +102,9 @@ impl Queue {
     pub fn submit(&self, request: Request, sink: DecodeSink) {
         let superseded = Arc::new(AtomicBool::new(false));
         let mut inbox = self.lock();
+        if let Some(reason) = &inbox.broken {
+            return finish(&sink, Finish::Failed(reason.clone()), RequestStats::default());
+        }
         inbox.interrupt();
         inbox.drop_hint_of(&request.document);
         if let Some((document, flag)) = &inbox.running
@@ -170,6 +175,21 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Ends all that wait as failed, for `reason`: what they wait for is not there.
+    pub fn fail_waiting(&self, reason: &str) {
+        self.lock().fail_waiting(reason);
+    }
+
+    /// There is no worker any more: all that wait fail, and so does whatever comes. Says nothing of a queue that was
+    /// closed.
+    pub fn break_off(&self, reason: &str) {
+        let mut inbox = self.lock();
+        if !inbox.closed {
+            inbox.broken = Some(reason.to_owned());
+            inbox.fail_waiting(reason);
+        }
+    }
+
     /// Whether [`Queue::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.lock().closed
@@ -209,6 +229,12 @@ impl Inbox {
     fn interrupt(&mut self) {
         if let Some(interrupted) = self.prefilling.take() {
             interrupted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn fail_waiting(&mut self, reason: &str) {
+        for job in self.waiting.drain(..) {
+            finish(&job.sink, Finish::Failed(reason.to_owned()), RequestStats::default());
         }
     }
 

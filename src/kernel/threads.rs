@@ -7,7 +7,8 @@
 //! The caller works too, and waits for tasks that were begun, never for threads that were not scheduled: with no other
 //! thread awake it does everything itself.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -42,7 +43,8 @@ struct Job<'a> {
     task: &'a (dyn Fn(usize) + Sync),
     n_tasks: usize,
     n_done: AtomicUsize,
-    panicked: AtomicBool,
+    /// What the first task that panicked said.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl Threads {
@@ -69,7 +71,7 @@ impl Threads {
     /// Calls `task` with each of `0..n_tasks` once, on any thread and in any order, and returns when all are done.
     ///
     /// # Panics
-    /// If a task panics; after all others are done. A task must not call this on the same pool.
+    /// If a task panics, with what the first of them said; after all others are done. A task must not call this on the same pool.
     pub fn for_each(&self, n_tasks: usize, task: impl Fn(usize) + Sync) {
         if n_tasks <= 1 || self.workers.is_empty() {
             return (0..n_tasks).for_each(task);
@@ -79,7 +81,7 @@ impl Threads {
             task: &task,
             n_tasks,
             n_done: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
+            panic: Mutex::default(),
         };
         self.shared.publish(&job);
         while self.shared.take_one() {}
@@ -87,7 +89,9 @@ impl Threads {
         while job.n_done.load(Ordering::Acquire) < n_tasks {
             pause(&mut spins);
         }
-        assert!(!job.panicked.load(Ordering::Relaxed), "a task of the pool panicked");
+        if let Some(panic) = job.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(panic);
+        }
     }
 
     /// Calls `work` once per thread that has time for it: for work that divides itself.
@@ -213,8 +217,9 @@ impl Job<'_> {
     /// Does the task that was taken when `n_left` were left; the job may be gone when this returns.
     fn run(&self, n_left: u32) {
         let task_idx = self.n_tasks - n_left as usize;
-        if catch_unwind(AssertUnwindSafe(|| (self.task)(task_idx))).is_err() {
-            self.panicked.store(true, Ordering::Relaxed);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.task)(task_idx))) {
+            let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(panic);
         }
         self.n_done.fetch_add(1, Ordering::Release);
     }
@@ -296,8 +301,9 @@ mod tests {
     #[test]
     fn a_panic_reaches_the_caller_and_leaves_the_pool_whole() {
         let threads = Threads::new(2).unwrap();
-        let call = AssertUnwindSafe(|| threads.for_each(8, |i| assert_ne!(i, 5)));
-        assert!(catch_unwind(call).is_err());
+        let call = AssertUnwindSafe(|| threads.for_each(8, |i| assert!(i != 5, "task {i}")));
+        let panic = catch_unwind(call).unwrap_err();
+        assert_eq!(panic.downcast_ref::<String>().map(String::as_str), Some("task 5"));
         let done = AtomicUsize::new(0);
         threads.for_each(8, |_| {
             done.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,426 @@
+//! The thread that owns models and sequences: what it does about each event, and about a panic.
+//!
+//! Whatever panics, the thread goes on and whoever waits is answered. A panic while one document is decoded costs its
+//! sequence; where it may be the models' fault, and wherever else something panics, all that is in memory goes and the
+//! next request loads it again.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::Settings;
+use crate::decode::draft_length::DraftLength;
+use crate::model::{LanguageModelCache, device};
+use crate::registry::Progress;
+
+use super::local::{Reuse, Shared};
+use super::pair::{Load, LoadError, Pair};
+use super::queue::{Event, Job, Prefill, finish};
+use super::sequences::Sequences;
+use super::{
+    DecodeSink, DocumentId, Finish, RequestStats, State, Totals, ahead, decoding, panic,
+};
+
+/// After a failed load, requests do not try again before this time has passed.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Panics in a row without an event between them, after which the thread gives up.
+const MOST_FRUITLESS: usize = 3;
+
+/// What a request says whose decoding panicked. Not what the panic said, which may quote the user's code.
+const PANICKED: &str = "the models failed on this text; the server's log says where";
+
+/// The thread's own state.
+pub(super) struct Worker<L> {
+    loader: L,
+    shared: Arc<Shared>,
+    reuse: Reuse,
+    loaded: Option<Loaded>,
+    /// The last failure; none once a request was served.
+    failed: Option<Failure>,
+    /// When the last event ended that was no hint.
+    quiet_since: Instant,
+    /// Who waits for the request that is being served.
+    in_hand: Option<DecodeSink>,
+    /// Panics since the last event.
+    n_fruitless: usize,
+}
+
+/// What is in memory.
+struct Loaded {
+    pair: Pair,
+    /// The setting `adapter` that it was loaded with.
+    adapter: Option<String>,
+    /// The setting `adapterStrength` that it was loaded with.
+    adapter_strength: f32,
+    sequences: Sequences<LanguageModelCache>,
+    /// What the rounds of this pair were measured to give and to take.
+    draft_length: DraftLength,
+    /// One thread: what candle does not compute in its own pool is too short to share.
+    pool: rayon::ThreadPool,
+    standing: Standing,
+}
+
+/// What is known of whether the models work.
+enum Standing {
+    /// They have served no request.
+    Unproven,
+    /// They served the last request.
+    Proven,
+    /// They have served requests, but panicked on the last one, of this document.
+    Suspect(DocumentId),
+}
+
+/// Why there are no models.
+struct Failure {
+    when: Instant,
+    reason: String,
+    retry: Retry,
+}
+
+/// When a load is tried again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// With the next request: a first panic may have been bad luck.
+    AtOnce,
+    /// With the first request after [`RETRY_AFTER`].
+    Later,
+}
+
+/// Answers all that come after a thread that ended unasked.
+struct Farewell(Arc<Shared>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let reason = "the engine has stopped; restart the server";
+        self.0.queue.break_off(reason);
+        if !self.0.queue.is_closed() {
+            self.0.state.send_replace(State::Failed { reason: reason.to_owned() });
+        }
+    }
+}
+
+impl<L: Load> Worker<L> {
+    /// A worker with nothing in memory.
+    pub(super) fn new(loader: L, shared: Arc<Shared>, reuse: Reuse) -> Self {
+        Self {
+            loader,
+            shared,
+            reuse,
+            loaded: None,
+            failed: None,
+            quiet_since: Instant::now(),
+            in_hand: None,
+            n_fruitless: 0,
+        }
+    }
+
+    /// Serves until the last handle is gone.
+    pub(super) fn run(mut self) {
+        let _farewell = Farewell(Arc::clone(&self.shared));
+        while self.n_fruitless < MOST_FRUITLESS {
+            match panic::catch(|| self.turn()) {
+                Ok(ControlFlow::Break(())) => return,
+                Ok(ControlFlow::Continue(())) => {}
+                Err(message) => self.recover(&message),
+            }
+        }
+    }
+
+    /// Waits for an event and does what it asks for; breaks at the last.
+    fn turn(&mut self) -> ControlFlow<()> {
+        let event = self.shared.queue.next(self.unload_at());
+        self.n_fruitless = 0;
+        match event {
+            Event::Job(job) => self.serve(&job),
+            Event::Prefill(job) => {
+                self.prefill(&job);
+                // A hint is no reason to keep the models.
+                return ControlFlow::Continue(());
+            }
+            Event::Forget(document) => self.forget(&document),
+            Event::Configure => self.configure(),
+            Event::Idle => self.unload(),
+            Event::Shutdown => return ControlFlow::Break(()),
+        }
+        self.quiet_since = Instant::now();
+        ControlFlow::Continue(())
+    }
+
+    /// After a panic: answers all that wait, and lets go of everything, which may be half-changed. No text of the user
+    /// is handled where this panic comes from, so what it says is shown.
+    fn recover(&mut self, message: &str) {
+        self.n_fruitless += 1;
+        let reason = format!("the engine failed and starts afresh with the next request: {message}");
+        tracing::error!(message, "the engine's thread panicked");
+        self.drop_models();
+        self.note_failure(&reason, self.retry());
+        if let Some(sink) = self.in_hand.take() {
+            finish(&sink, Finish::Failed(reason.clone()), RequestStats::default());
+        }
+        self.shared.queue.fail_waiting(&reason);
+    }
+
+    /// When the models leave memory if no request comes; none while they are not there, or if that is beyond all time.
+    fn unload_at(&self) -> Option<Instant> {
+        self.loaded.as_ref()?;
+        let idle = self.shared.settings().idle_unload()?;
+        self.quiet_since.checked_add(idle)
+    }
+
+    fn serve(&mut self, job: &Job) {
+        self.in_hand = Some(job.sink.clone());
+        let (how, stats) = match self.ensure_loaded() {
+            Ok(()) => self.decode(job),
+            Err(reason) => (Finish::NotReady(reason), RequestStats::default()),
+        };
+        self.in_hand = None;
+        finish(&job.sink, how, stats);
+    }
+
+    /// Serves a request with the models, which are there.
+    fn decode(&mut self, job: &Job) -> (Finish, RequestStats) {
+        let Some(loaded) = &mut self.loaded else {
+            return (Finish::NotReady("the models are not loaded".to_owned()), RequestStats::default());
+        };
+        let document = &job.request.document;
+        let mut sequence = match self.reuse {
+            Reuse::Keep => loaded.sequences.take(document),
+            Reuse::Discard => None,
+        }
+        .unwrap_or_else(|| decoding::new_sequence(&loaded.pair));
+        let (pair, pool) = (&loaded.pair, &loaded.pool);
+        let draft_length = &mut loaded.draft_length;
+        let served = compute(pool, || {
+            let (finish, stats) = decoding::serve(pair, job, &mut sequence, draft_length);
+            (finish, stats, sequence)
+        });
+        let Some((how, stats, sequence)) = served else {
+            self.blame(document);
+            return (Finish::Failed(PANICKED.to_owned()), RequestStats::default());
+        };
+        loaded.sequences.put(document.clone(), sequence, Some(Instant::now()));
+        if stats.decoded_tokens > 0 {
+            loaded.standing = Standing::Proven;
+            self.failed = None;
+        }
+        self.count(|totals| totals.add(&stats));
+        (how, stats)
+    }
+
+    /// A request of `document` panicked, and its sequence is gone. Weights never change, so models that have served
+    /// stay, unless they fail on another document as well.
+    fn blame(&mut self, document: &DocumentId) {
+        let Some(loaded) = &mut self.loaded else { return };
+        let is_innocent = match &loaded.standing {
+            Standing::Unproven => false,
+            Standing::Proven => true,
+            Standing::Suspect(last) => last == document,
+        };
+        if is_innocent {
+            loaded.standing = Standing::Suspect(document.clone());
+            return;
+        }
+        self.drop_models();
+        self.note_failure("the models fail on what they are asked; the server's log says where", self.retry());
+    }
+
+    /// Evaluates a hint, if there are models and caches live on.
+    fn prefill(&mut self, job: &Prefill) {
+        let Some(loaded) = self.loaded.as_mut().filter(|_| self.reuse == Reuse::Keep) else {
+            return;
+        };
+        let Loaded { pair, sequences, pool, .. } = loaded;
+        let n_tokens = match compute(pool, || ahead::prefill(pair, job, sequences)) {
+            Some(Ok(n_tokens)) => n_tokens,
+            Some(Err(error)) => return tracing::debug!(%error, "a hint cannot be evaluated"),
+            None => return,
+        };
+        self.count(|totals| totals.ahead_tokens += n_tokens as u64);
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Totals)) {
+        let footprint = self.loaded.as_ref().map(|loaded| loaded.sequences.footprint());
+        let mut totals = self.shared.totals();
+        add(&mut totals);
+        (totals.kv_bytes, totals.sequences) =
+            footprint.map_or((0, 0), |(bytes, count)| (bytes as u64, count));
+    }
+
+    fn forget(&mut self, document: &DocumentId) {
+        if let Some(loaded) = &mut self.loaded {
+            loaded.sequences.forget(document);
+        }
+    }
+
+    /// Applies changed settings: another profile, adapter or strength is loaded, and a failed load is tried again.
+    fn configure(&mut self) {
+        self.failed = None;
+        let settings = self.shared.settings();
+        if let Some(loaded) = &mut self.loaded {
+            loaded.sequences.set_limit(kv_limit(&settings));
+            let same_profile = loaded.pair.profile.profile == settings.profile;
+            let same_strength = loaded.adapter_strength == settings.adapter_strength;
+            if same_profile && loaded.adapter == settings.adapter && same_strength {
+                return;
+            }
+        }
+        self.loaded = None;
+        let _reported = self.ensure_loaded();
+    }
+
+    fn unload(&mut self) {
+        tracing::info!("no request for a while: the models leave memory");
+        self.loaded = None;
+        self.shared.state.send_replace(State::Unloaded);
+    }
+
+    /// Lets go of the models, in whatever state they are.
+    fn drop_models(&mut self) {
+        let loaded = self.loaded.take();
+        if let Err(message) = panic::catch(|| drop(loaded)) {
+            tracing::error!(message, "the models cannot be let go of");
+        }
+    }
+
+    /// When to try again after a panic: not over and over.
+    fn retry(&self) -> Retry {
+        if self.failed.is_none() { Retry::AtOnce } else { Retry::Later }
+    }
+
+    fn note_failure(&mut self, reason: &str, retry: Retry) {
+        let (when, reason) = (Instant::now(), reason.to_owned());
+        self.shared.state.send_replace(State::Failed { reason: reason.clone() });
+        self.failed = Some(Failure { when, reason, retry });
+    }
+
+    /// Loads the profile of the settings unless it is there. The reason of a failure is for people.
+    fn ensure_loaded(&mut self) -> Result<(), String> {
+        if self.loaded.is_some() {
+            return Ok(());
+        }
+        if let Some(Failure { when, reason, retry: Retry::Later }) = &self.failed
+            && when.elapsed() < RETRY_AFTER
+        {
+            return Err(reason.clone());
+        }
+        let settings = self.shared.settings();
+        match self.load(&settings) {
+            Ok(loaded) => {
+                self.shared.state.send_replace(State::Ready(Box::new(loaded.pair.profile.clone())));
+                self.loaded = Some(loaded);
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                let retry = match error {
+                    LoadError::Panicked { .. } => self.retry(),
+                    _ => Retry::Later,
+                };
+                tracing::info!(%reason, "cannot load the models");
+                self.note_failure(&reason, retry);
+                Err(reason)
+            }
+        }
+    }
+
+    fn load(&self, settings: &Settings) -> Result<Loaded, LoadError> {
+        let profile = settings.profile.clone();
+        self.shared.state.send_replace(State::Loading { profile: profile.clone() });
+        let n_threads = device::choose_threads(settings.threads);
+        if ![0, n_threads].contains(&settings.threads) {
+            tracing::warn!(
+                "`threads` takes effect at the next start; it is {n_threads} until then"
+            );
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        let pool = pool.map_err(|error| LoadError::Threads(std::io::Error::other(error)))?;
+        let progress = ReportState { shared: &self.shared, profile: &profile };
+        let pair = self.loader.load(settings.into(), &progress)?;
+        let sequences = Sequences::new(kv_limit(settings));
+        Ok(Loaded {
+            pair,
+            adapter: settings.adapter.clone(),
+            adapter_strength: settings.adapter_strength,
+            sequences,
+            draft_length: DraftLength::default(),
+            pool,
+            standing: Standing::Unproven,
+        })
+    }
+}
+
+/// Runs `work` in the pool; `None` if it panics. The sequence that it has taken is dropped then, and nothing else.
+fn compute<T: Send>(pool: &rayon::ThreadPool, work: impl FnOnce() -> T + Send) -> Option<T> {
+    let done = panic::catch(|| pool.install(work));
+    done.inspect_err(|message| {
+        tracing::error!("the engine panicked on a document; its cache is dropped");
+        tracing::trace!(message, "the engine panicked on a document");
+    })
+    .ok()
+}
+
+fn kv_limit(settings: &Settings) -> usize {
+    usize::try_from(settings.kv_memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20)
+}
+
+/// Turns a download's progress into [`State`].
+struct ReportState<'a> {
+    shared: &'a Shared,
+    profile: &'a str,
+}
+
+impl Progress for ReportState<'_> {
+    fn advance(&self, model: &str, done_bytes: u64, total_bytes: u64) {
+        let model = model.to_owned();
+        let state = match done_bytes < total_bytes {
+            true => State::Fetching { model, done_bytes, total_bytes },
+            false => State::Loading { profile: self.profile.to_owned() },
+        };
+        self.shared.state.send_replace(state);
+    }
+
+    fn note(&self, message: &str) {
+        tracing::info!("{message}");
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.shared.queue.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Mode;
+    use crate::engine::pair::Choice;
+    use crate::engine::{Hint, PromptBudget, Reach};
+    use crate::prompt::Prompt;
+
+    /// Nothing may be loaded.
+    struct NoLoad;
+
+    impl Load for NoLoad {
+        fn load(&self, _: Choice<'_>, _: &dyn Progress) -> Result<Pair, LoadError> {
+            panic!("nothing is to be loaded")
+        }
+    }
+
+    #[test]
+    fn a_hint_loads_no_model() {
+        let shared = Arc::new(Shared::new(Settings::default()));
+        let state = shared.state.subscribe();
+        shared.queue.prefill(Hint {
+            document: DocumentId("a".into()),
+            prompt: Prompt { above: "a\n".to_owned(), ..Prompt::default() },
+            budget: PromptBudget { prefix_tokens: 8, suffix_tokens: 8 },
+            reach: Reach::Above,
+            mode: Mode::Cosec,
+        });
+        let Event::Prefill(job) = shared.queue.next(None) else { panic!("no hint") };
+        let mut worker = Worker::new(NoLoad, shared, Reuse::Keep);
+        worker.prefill(&job);
+        assert!(worker.loaded.is_none() && worker.failed.is_none());
+        assert!(!state.has_changed().expect("the worker lives"), "not even tried");
+    }
+}
