@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Settings;
+use crate::config::{Settings, ranges};
 use crate::registry::{Offline, Registry, RegistryOptions};
 
 pub mod bench;
@@ -36,7 +36,7 @@ pub struct Cli {
     #[arg(long, global = true)]
     offline: bool,
     /// Compute threads; 0 takes all cores
-    #[arg(long, global = true, default_value_t = 0)]
+    #[arg(long, global = true, default_value_t = 0, value_parser = ranges::THREADS.parser::<usize>())]
     threads: usize,
     /// What is logged to standard error, as `error`, `warn`, `info`, `debug`, or per module [default: warn]
     #[arg(long, global = true, env = "COSEC_LOG", value_name = "FILTER")]

@@ -4,6 +4,7 @@
 //! options become [`Settings`] in `lsp/options.rs`, and the command line overrides single fields.
 
 pub mod draft_tokens;
+pub mod ranges;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -124,7 +125,8 @@ pub enum Popup {
     Never,
 }
 
-/// What a user may set. Field names in a client's JSON are the camelCase of these.
+/// What a user may set. Field names in a client's JSON are the camelCase of these, and [`ranges`] has what their numbers
+/// may be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Settings {

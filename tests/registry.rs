@@ -228,9 +228,35 @@ mod manifest {
 
     #[test]
     fn decoding_settings_must_make_sense() {
-        let profile =
-            "[profiles.x]\nbase = \"toy\"\nsecurity = \"toy\"\ndecoding = { alpha = 1.5 }\n";
-        check(&format!("{}{profile}", toy(&[PIP])), 13, &["`alpha`"]);
+        for (decoding, expected) in [
+            ("alpha = 1.5", "`alpha`: found 1.5, expected a number from 0 to 1"),
+            ("alpha = -inf", "`alpha`: found -inf"),
+            ("alpha = nan", "`alpha`: found NaN"),
+            ("base = { temperature = 101 }", "`temperature`: found 101"),
+            ("security = { top_p = 0 }", "`top_p`: found 0, expected a number above 0"),
+            ("security = { min_prob = 1 }", "`min_prob`: found 1"),
+        ] {
+            let profile = format!(
+                "[profiles.x]\nbase = \"toy\"\nsecurity = \"toy\"\ndecoding = {{ {decoding} }}\n"
+            );
+            check(&format!("{}{profile}", toy(&[PIP])), 13, &[expected]);
+        }
+    }
+
+    #[test]
+    fn numbers_of_a_model_must_make_sense() {
+        let entries = toy(&[PIP]);
+        let context = entries.lines().position(|line| line.starts_with("context")).unwrap();
+        let line = entries.lines().nth(context).unwrap();
+        for (number, expected) in [
+            ("0", "`context`: found 0, expected an integer from 1 to"),
+            ("4000000000", "`context`: found 4000000000"),
+            ("-1", "u32"),
+            ("1e400", "found"),
+        ] {
+            let entries = entries.replace(line, &format!("context = {number}"));
+            check(&entries, context + 1, &[expected]);
+        }
     }
 
     #[test]

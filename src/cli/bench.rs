@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::config::Settings;
+use crate::config::{Settings, ranges};
 use crate::decode::generate::PREFILL_CHUNK;
 use crate::decode::{Role, Sequence};
 use crate::engine::decoding::new_sequence;
@@ -28,19 +28,19 @@ pub struct BenchArgs {
     /// Files whose beginnings are the prompts; without one, a file of this program
     files: Vec<PathBuf>,
     /// Tokens of each prompt, left to right
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, value_parser = ranges::PROMPT_TOKENS.parser::<usize>())]
     prompt: usize,
     /// Tokens to decode after it
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = ranges::MAX_TOKENS.parser::<usize>())]
     tokens: usize,
     /// Rounds over all ways of decoding
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = ranges::TIMES.parser::<usize>())]
     rounds: usize,
     /// Temperatures of both roles, separated by commas; 0 takes the most likely token
-    #[arg(long, value_delimiter = ',', default_values_t = [0.0, 0.4])]
+    #[arg(long, value_delimiter = ',', default_values_t = [0.0, 0.4], value_parser = ranges::TEMPERATURE.parser::<f32>())]
     temperature: Vec<f32>,
     /// Also time one token after so many tokens of context, up to this many
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::PROMPT_TOKENS.parser::<usize>())]
     context: Option<usize>,
     /// Also type this line of the first file again, from 1, and time every keystroke, as `cosec-ls eval keystrokes` does
     #[arg(long, value_name = "LINE", requires = "files")]

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::complete::{Explanation, Reason, Suggestion};
-use crate::config::{DraftTokens, Mode, Settings};
+use crate::config::{DraftTokens, Mode, Settings, ranges};
 use crate::engine::{Finish, RequestStats, Role, State, TokenTrace};
 use crate::registry::Registry;
 use crate::text::language::language_of;
@@ -30,22 +30,22 @@ pub struct CompleteArgs {
     #[arg(long, value_name = "NAME|DIRECTORY")]
     adapter: Option<String>,
     /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter at its own strength [default: 1]
-    #[arg(long, value_name = "FACTOR", value_parser = parse_strength)]
+    #[arg(long, value_name = "FACTOR", value_parser = ranges::ADAPTER_STRENGTH.parser::<f32>())]
     adapter_strength: Option<f32>,
     /// Acceptance threshold of the co-decoding [default: the profile's]
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::ALPHA.parser::<f32>())]
     alpha: Option<f32>,
     /// Temperature of both roles; 0 takes the most likely token [default: the profile's]
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::TEMPERATURE.parser::<f32>())]
     temperature: Option<f32>,
     /// Tokens drafted per forward of the base: a number from 1 to 8, or `auto` for what is fastest; changes no text
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     draft_tokens: DraftTokens,
     /// Most lines
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::MAX_LINES.parser::<usize>())]
     max_lines: Option<usize>,
     /// Most tokens
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::MAX_TOKENS.parser::<usize>())]
     max_tokens: Option<usize>,
     /// One JSON object per mode, and nothing else, on standard output
     #[arg(long)]
@@ -176,15 +176,6 @@ fn locate(text: &str, line: usize, column: Option<usize>) -> Result<usize> {
     let at =
         at.with_context(|| format!("line {line} has columns 1 to {n_columns}, not {column}"))?;
     Ok(start + at)
-}
-
-/// A factor on an adapter's updates.
-pub fn parse_strength(text: &str) -> Result<f32, String> {
-    let factor: f32 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
-    match factor.is_finite() && factor >= 0.0 {
-        true => Ok(factor),
-        false => Err("expected a number of 0 or more".to_owned()),
-    }
 }
 
 /// Reads a [`Mode`] of the command line.

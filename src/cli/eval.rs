@@ -13,18 +13,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use crate::config::{Decoding, Mode, Ratio, Settings};
+use crate::config::{Decoding, Mode, Ratio, Settings, ranges};
 use crate::engine::LoadedProfile;
 use crate::engine::pair::{self, Pair};
 use crate::eval::sample::law;
 use crate::eval::sandbox::Sandbox;
 use crate::registry::Registry;
 
-use super::complete::{parse_mode, parse_strength};
+use super::complete::parse_mode;
 use super::progress::Terminal;
 
 /// `cosec-ls eval …`.
@@ -61,26 +61,26 @@ pub struct SamplingArgs {
     #[arg(long, value_delimiter = ',', value_parser = parse_mode, default_values = ["off", "cosec"])]
     mode: Vec<Mode>,
     /// Samples per prompt and mode
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 25, value_parser = ranges::TIMES.parser::<u32>())]
     samples: u32,
     /// Temperature of the base, and of the security model unless it has its own
-    #[arg(long, default_value_t = 0.4)]
+    #[arg(long, default_value_t = 0.4, value_parser = ranges::TEMPERATURE.parser::<f32>())]
     temperature: f32,
     /// Temperature of the security model
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::TEMPERATURE.parser::<f32>())]
     security_temperature: Option<f32>,
     /// Acceptance threshold [default: the profile's]
-    #[arg(long)]
+    #[arg(long, value_parser = ranges::ALPHA.parser::<f32>())]
     alpha: Option<f32>,
     /// Base distribution of the ratio [default: the profile's]
     #[arg(long, value_enum)]
     ratio: Option<RatioRule>,
     /// Most tokens of a completion
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = ranges::MAX_TOKENS.parser::<usize>())]
     max_tokens: usize,
     /// Samples that are drawn together, as rows of one forward, or 1 for one after another with drafts; it changes the
     /// time they take, not the samples
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = ranges::BATCH.parser::<usize>())]
     batch: usize,
     /// Equal seeds give equal completions
     #[arg(long, default_value_t = 1)]
@@ -92,7 +92,7 @@ pub struct SamplingArgs {
     #[arg(long)]
     adapter: Option<String>,
     /// What the adapter's updates are multiplied by: 0 is the plain model, 1 the adapter at its own strength
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_strength)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = ranges::ADAPTER_STRENGTH.parser::<f32>())]
     adapter_strength: f32,
 }
 
@@ -131,9 +131,6 @@ impl SamplingArgs {
 
     /// Makes the directory of the run; the settings to load the profile with.
     fn prepare(&self, mut settings: Settings) -> Result<Settings> {
-        if self.samples == 0 || self.max_tokens == 0 {
-            bail!("--samples and --max-tokens must be at least 1");
-        }
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         settings.adapter = self.adapter.clone().or(settings.adapter);
         settings.adapter_strength = self.adapter_strength;
@@ -217,7 +214,8 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
             b's' => 1,
             _ => return Err(wrong()),
         };
-        seconds += number * unit;
+        let more = number.checked_mul(unit).ok_or_else(wrong)?;
+        seconds = more.checked_add(seconds).ok_or_else(wrong)?;
         rest = &rest[n_digits + 1..];
     }
     match seconds {
@@ -241,7 +239,7 @@ mod tests {
         assert_eq!(seconds("90s"), Some(90));
         assert_eq!(seconds("30m"), Some(1800));
         assert_eq!(seconds("1h30m"), Some(5400));
-        for wrong in ["", "30", "m", "30x", "0s", "1.5h", "3é"] {
+        for wrong in ["", "30", "m", "30x", "0s", "1.5h", "3é", "18446744073709551615h"] {
             assert_eq!(seconds(wrong), None, "{wrong}");
         }
     }

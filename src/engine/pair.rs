@@ -122,7 +122,9 @@ pub enum LoadError {
     #[error("{0}")]
     Unsupported(String),
     /// Reading panicked, as it does where a file says what nobody has thought of.
-    #[error("{name} cannot be read ({message}): the file may be damaged or of a kind that is not supported")]
+    #[error(
+        "{name} cannot be read ({message}): the file may be damaged or of a kind that is not supported"
+    )]
     Panicked {
         /// Name of the model or adapter; of the profile where neither is known.
         name: String,

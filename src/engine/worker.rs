@@ -17,9 +17,7 @@ use super::local::{Reuse, Shared};
 use super::pair::{Load, LoadError, Pair};
 use super::queue::{Event, Job, Prefill, finish};
 use super::sequences::Sequences;
-use super::{
-    DecodeSink, DocumentId, Finish, RequestStats, State, Totals, ahead, decoding, panic,
-};
+use super::{DecodeSink, DocumentId, Finish, RequestStats, State, Totals, ahead, decoding, panic};
 
 /// After a failed load, requests do not try again before this time has passed.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -151,7 +149,8 @@ impl<L: Load> Worker<L> {
     /// is handled where this panic comes from, so what it says is shown.
     fn recover(&mut self, message: &str) {
         self.n_fruitless += 1;
-        let reason = format!("the engine failed and starts afresh with the next request: {message}");
+        let reason =
+            format!("the engine failed and starts afresh with the next request: {message}");
         tracing::error!(message, "the engine's thread panicked");
         self.drop_models();
         self.note_failure(&reason, self.retry());
@@ -181,7 +180,10 @@ impl<L: Load> Worker<L> {
     /// Serves a request with the models, which are there.
     fn decode(&mut self, job: &Job) -> (Finish, RequestStats) {
         let Some(loaded) = &mut self.loaded else {
-            return (Finish::NotReady("the models are not loaded".to_owned()), RequestStats::default());
+            return (
+                Finish::NotReady("the models are not loaded".to_owned()),
+                RequestStats::default(),
+            );
         };
         let document = &job.request.document;
         let mut sequence = match self.reuse {
@@ -222,7 +224,10 @@ impl<L: Load> Worker<L> {
             return;
         }
         self.drop_models();
-        self.note_failure("the models fail on what they are asked; the server's log says where", self.retry());
+        self.note_failure(
+            "the models fail on what they are asked; the server's log says where",
+            self.retry(),
+        );
     }
 
     /// Evaluates a hint, if there are models and caches live on.

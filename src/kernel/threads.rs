@@ -77,12 +77,8 @@ impl Threads {
             return (0..n_tasks).for_each(task);
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let job = Job {
-            task: &task,
-            n_tasks,
-            n_done: AtomicUsize::new(0),
-            panic: Mutex::default(),
-        };
+        let job =
+            Job { task: &task, n_tasks, n_done: AtomicUsize::new(0), panic: Mutex::default() };
         self.shared.publish(&job);
         while self.shared.take_one() {}
         let mut spins = 0;

@@ -3,12 +3,13 @@
 //! Each field is tried alone by way of serde, so that field names, types and their error messages
 //! are those of [`Settings`] and written nowhere twice.
 
-use std::fmt::Display;
+use std::borrow::Cow;
 
 use globset::Glob;
 use serde_json::{Map, Value};
 
 use crate::config::Settings;
+use crate::config::ranges::{self, NumberRange};
 
 /// The section that our settings have in a client's configuration.
 pub(super) const SECTION: &str = "cosec-ls";
@@ -62,8 +63,12 @@ fn with_field(settings: &Settings, field: &str, value: &Value) -> Result<Setting
     let Some(place) = fields.get_mut(field) else {
         return Err(Mistake::Unknown(field.to_owned()));
     };
-    place.clone_from(value);
     let mistake = |reason| Mistake::Value { field: field.to_owned(), reason };
+    let value = match ranges::of_setting(field) {
+        Some(range) => in_range(range, value).map_err(mistake)?,
+        None => Cow::Borrowed(value),
+    };
+    place.clone_from(&value);
     let changed: Settings = serde_json::from_value(Value::Object(fields))
         .map_err(|error| mistake(error.to_string()))?;
     check(&changed, field).map_err(mistake)?;
@@ -84,21 +89,32 @@ fn check(settings: &Settings, field: &str) -> Result<(), String> {
         "alphaByPath" => settings.alpha_by_path.iter().map(|(glob, _)| glob).collect(),
         _ => vec![],
     };
-    let broken = globs.into_iter().find_map(|glob| Glob::new(glob).err());
-    let numbers: Vec<f32> = match field {
-        "adapterStrength" => vec![settings.adapter_strength],
-        "alpha" => settings.alpha.into_iter().collect(),
-        "alphaByLanguage" => settings.alpha_by_language.values().copied().collect(),
-        "alphaByPath" => settings.alpha_by_path.iter().map(|&(_, alpha)| alpha).collect(),
-        "temperature" => settings.temperature.into_iter().collect(),
-        _ => vec![],
-    };
-    let negative = numbers.into_iter().find(|number| !number.is_finite() || *number < 0.0);
-    let expected = |found: &dyn Display| format!("found {found}, expected a number of 0 or more");
-    match (broken, negative) {
-        (Some(error), _) => Err(error.to_string()),
-        (None, Some(number)) => Err(expected(&number)),
-        (None, None) => Ok(()),
+    match globs.into_iter().find_map(|glob| Glob::new(glob).err()) {
+        Some(error) => Err(error.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// The value of a setting whose numbers are of `range`, as serde will have it: 3.0 is an integer to some clients. Numbers
+/// in an object or an array are checked as well; what is no number is left for serde to refuse.
+fn in_range(range: NumberRange, value: &Value) -> Result<Cow<'_, Value>, String> {
+    match value {
+        Value::Number(number) => {
+            let number = number.as_f64().unwrap_or(f64::INFINITY);
+            range.check(number).map_err(|error| error.to_string())?;
+            // The ranges of integers lie within what a double holds exactly.
+            let whole = range.is_integer().then(|| Cow::Owned(Value::from(number as u64)));
+            Ok(whole.unwrap_or(Cow::Borrowed(value)))
+        }
+        Value::Array(items) => {
+            items.iter().try_for_each(|item| in_range(range, item).map(drop))?;
+            Ok(Cow::Borrowed(value))
+        }
+        Value::Object(fields) => {
+            fields.values().try_for_each(|field| in_range(range, field).map(drop))?;
+            Ok(Cow::Borrowed(value))
+        }
+        _ => Ok(Cow::Borrowed(value)),
     }
 }
 
@@ -137,7 +153,7 @@ mod tests {
             expect![[r#"
                 setting `alpha` is ignored: invalid type: string "high", expected f32
                 setting `colour` is unknown and ignored
-                setting `maxLines` is ignored: invalid value: integer `-1`, expected usize
+                setting `maxLines` is ignored: found -1, expected an integer from 1 to 1000
                 setting `mode` is ignored: unknown variant `safe`, expected one of `off`, `cosec`, `security`"#]],
         );
         assert_eq!(settings, Settings { debounce_ms: 10, ..Settings::default() });
@@ -151,11 +167,120 @@ mod tests {
         let settings = check(
             options,
             expect![[r#"
-                setting `alpha` is ignored: found -0.1, expected a number of 0 or more
-                setting `alphaByPath` is ignored: found -1, expected a number of 0 or more
+                setting `alpha` is ignored: found -0.1, expected a number from 0 to 1
+                setting `alphaByPath` is ignored: found -1, expected a number from 0 to 1
                 setting `excludedFiles` is ignored: error parsing glob '**/[a': unclosed character class; missing ']'"#]],
         );
         assert_eq!(settings, Settings::default());
+    }
+
+    /// The settings with something in every place for a number, as a client writes them.
+    fn all_numbers() -> Map<String, Value> {
+        let settings = Settings {
+            alpha: Some(0.5),
+            temperature: Some(0.5),
+            alpha_by_language: [("python".to_owned(), 0.5)].into(),
+            alpha_by_path: vec![("**/auth/**".to_owned(), 0.5)],
+            draft_tokens: DraftTokens::Fixed(2),
+            ..Settings::default()
+        };
+        fields_of(&settings)
+    }
+
+    fn has_number(value: &Value) -> bool {
+        match value {
+            Value::Number(_) => true,
+            Value::Array(items) => items.iter().any(has_number),
+            Value::Object(fields) => fields.values().any(has_number),
+            _ => false,
+        }
+    }
+
+    /// `value` with every number in it replaced.
+    fn with_numbers(value: &Value, number: &Value) -> Value {
+        match value {
+            Value::Number(_) => number.clone(),
+            Value::Array(items) => items.iter().map(|item| with_numbers(item, number)).collect(),
+            Value::Object(fields) => {
+                let fields = fields.iter();
+                fields.map(|(k, item)| (k.clone(), with_numbers(item, number))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+
+    #[test]
+    fn every_setting_with_a_number_has_a_range_and_none_besides() {
+        for (field, value) in all_numbers() {
+            assert_eq!(ranges::of_setting(&field).is_some(), has_number(&value), "{field}");
+        }
+        for (field, _) in ranges::SETTINGS {
+            assert!(all_numbers().contains_key(field), "{field} is no setting");
+        }
+    }
+
+    #[test]
+    fn the_ends_of_a_range_are_taken_and_what_lies_beyond_costs_its_own_field() {
+        let beyond = [-1.0, 1e9, f64::from(f32::MAX), 1e300, 18_446_744_073_709_551_615.0, -1e300];
+        for (field, value) in all_numbers() {
+            let Some(range) = ranges::of_setting(&field) else { continue };
+            let (mut n_taken, mut n_refused) = (0, 0);
+            let small = (0..=8).map(f64::from);
+            let ends = [0.5, 1.5, 100.0, 256.0, 8192.0, 131_072.0, 525_600.0, 1_048_576.0, 3.6e6];
+            for number in small.chain(ends).chain(beyond) {
+                let options = json!({ field.clone(): with_numbers(&value, &json!(number)) });
+                let (settings, mistakes) = lay_over(&Settings::default(), &options);
+                match range.check(number) {
+                    Ok(_) => {
+                        assert_eq!(mistakes, [], "{field}: {number}");
+                        n_taken += 1;
+                    }
+                    Err(error) => {
+                        let said = mistakes[0].to_string();
+                        assert_eq!(said, format!("setting `{field}` is ignored: {error}"));
+                        assert_eq!(settings, Settings::default(), "{field}: {number}");
+                        n_refused += 1;
+                    }
+                }
+            }
+            assert!(n_taken > 1 && n_refused >= beyond.len() - 1, "{field}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_costs_its_own_field() {
+        for (field, value) in all_numbers() {
+            if ranges::of_setting(&field).is_none() {
+                continue;
+            }
+            for wrong in [json!("3"), json!("inf"), json!(true), json!([[]]), json!({ "a": {} })] {
+                let options = json!({ field.clone(): with_numbers(&value, &wrong) });
+                let (settings, mistakes) = lay_over(&Settings::default(), &options);
+                let lenient = field == "draftTokens" && wrong == json!("3");
+                assert_eq!(mistakes.len(), usize::from(!lenient), "{field}: {wrong}");
+                assert!(lenient || settings == Settings::default(), "{field}: {wrong}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_integer_may_come_as_a_float() {
+        let settings = check(json!({ "maxLines": 3.0, "threads": 2.0 }), expect![[""]]);
+        assert_eq!((settings.max_lines, settings.threads), (3, 2));
+    }
+
+    #[test]
+    fn the_table_for_people_has_the_ranges() {
+        let page = include_str!("../../docs/PROTOCOL.md");
+        for (field, range) in ranges::SETTINGS {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
+            let row = row.unwrap_or_else(|| panic!("{field} has no row"));
+            let range = range.to_string();
+            let range = range.trim_start_matches("an ").trim_start_matches("a ");
+            let range = range.replace("\"auto\"", "`\"auto\"`");
+            let words = range.split(" or ").collect::<Vec<_>>();
+            assert!(words.iter().all(|words| row.contains(words)), "{field}: {row}, {range}");
+        }
     }
 
     #[test]

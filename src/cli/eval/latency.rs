@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::HumanDuration;
 use serde_json::{Map, Value, json};
 
-use crate::config::Settings;
+use crate::config::{Settings, ranges};
 use crate::engine::pair::{self, Pair};
 use crate::eval::latency::{LATENCY_FILE, LatencySample, Models, TimedPrompt, measure, table};
 use crate::eval::record::Records;
@@ -36,16 +36,16 @@ pub struct LatencyArgs {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Most tokens of a prompt, left to right
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = ranges::PROMPT_TOKENS.parser::<usize>())]
     prompt: usize,
     /// Tokens to decode; the table has the time of 20 of them
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = ranges::MAX_TOKENS.parser::<usize>())]
     tokens: usize,
     /// Rounds over all ways of decoding, on every prompt
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = ranges::TIMES.parser::<u32>())]
     rounds: u32,
     /// Temperature of both roles
-    #[arg(long, default_value_t = 0.4)]
+    #[arg(long, default_value_t = 0.4, value_parser = ranges::TEMPERATURE.parser::<f32>())]
     temperature: f32,
     /// Equal seeds give equal tokens
     #[arg(long, default_value_t = 1)]

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use indicatif::HumanDuration;
 
+use crate::config::ranges::{self, OutOfRange};
 use crate::config::{Mode, Settings};
 use crate::engine::pair::Pair;
 use crate::eval::figure;
@@ -226,13 +227,9 @@ fn part(n_prompts: &[usize]) -> f64 {
     last as f64 / n_prompts.iter().sum::<usize>().max(1) as f64
 }
 
-/// Reads a threshold.
-fn parse_alpha(text: &str) -> Result<f32, String> {
-    match text.trim().parse::<f32>() {
-        // −0 is 0, and has no directory of its own.
-        Ok(alpha) if (0.0..=1.0).contains(&alpha) => Ok(alpha.abs()),
-        _ => Err(format!("`{text}` is no threshold from 0 to 1")),
-    }
+/// Reads a threshold. −0 is 0, and has no directory of its own.
+fn parse_alpha(text: &str) -> Result<f32, OutOfRange> {
+    Ok(ranges::ALPHA.parse::<f32>(text.trim())?.abs())
 }
 
 #[cfg(test)]
