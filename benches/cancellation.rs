@@ -122,7 +122,7 @@ fn request(text: &str, document: &str, tag: u64, max_tokens: usize) -> Request {
             tab_width: 4,
         },
         max_tokens,
-        time_budget: Duration::from_secs(60),
+        deadline: None,
         resume: Vec::new(),
     }
 }

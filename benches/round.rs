@@ -8,7 +8,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
@@ -87,7 +87,7 @@ fn decode<D: Decoder>(base: &D, security: &D, prompt: Vec<u32>, args: &Args) -> 
     let mut sequence = Sequence::new(base.new_cache(), security.new_cache());
     sequence.retarget(prompt);
     prefill_ahead(&decoder, &mut sequence, usize::MAX, &|| false)?;
-    let limits = Limits { max_tokens: args.tokens, time_budget: Duration::MAX };
+    let limits = Limits { max_tokens: args.tokens, deadline: None };
     let mut counter = Counter::default();
     let started = Instant::now();
     generate(&decoder, &mut sequence, limits, &mut DraftLength::new(args.drafts), &mut counter)?;

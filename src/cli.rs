@@ -15,6 +15,7 @@ pub mod complete;
 pub mod doctor;
 pub mod eval;
 pub mod models;
+pub mod panics;
 pub mod progress;
 pub mod serve;
 pub mod session;
@@ -67,11 +68,16 @@ impl Cli {
         EnvFilter::new(self.log.as_deref().unwrap_or("warn"))
     }
 
-    /// Runs the command.
+    /// Runs the command. A panic is an error as well.
     ///
     /// # Errors
     /// Whatever stopped it, in words for people.
     pub fn run(self) -> Result<ExitCode> {
+        panics::keep_quiet();
+        panics::guarded(|| self.run_command())
+    }
+
+    fn run_command(self) -> Result<ExitCode> {
         let registry = Registry::open(RegistryOptions {
             user_manifest: self.models,
             offline: if self.offline { Offline::Yes } else { Offline::No },

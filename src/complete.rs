@@ -23,6 +23,7 @@ pub mod ahead;
 pub mod ask;
 pub mod brackets;
 pub mod file_rules;
+pub mod finished;
 pub mod job;
 pub mod journal;
 pub mod memory;
@@ -55,6 +56,18 @@ pub struct Query {
     pub early_after: Option<Duration>,
     /// Which of the suggestions that one text may get; an editor's questions are all about the first, 0.
     pub sample: u32,
+    /// What becomes of text that stops because tokens or time are used up.
+    pub unfinished: Unfinished,
+}
+
+/// What becomes of text that stops in the middle of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It ends with its last whole line, or its last whole word where there is no whole line.
+    #[default]
+    Cut,
+    /// It is kept as it was decoded; for measuring what models write.
+    Keep,
 }
 
 /// Why the editor asks.
@@ -87,8 +100,19 @@ pub struct Suggestion {
     /// What it replaces: starts at the cursor, on one line; longer than empty where the suggestion repeats the
     /// closers to the right of the cursor. Where a menu entry is selected, it starts where that one's range does.
     pub replace: Range<ByteIdx>,
-    /// More of it is still being decoded.
+    /// More of it may come: it is being decoded, or the next question goes on where time ended this one.
     pub partial: bool,
+}
+
+impl Answer {
+    /// Whether the same question may soon have another answer, so that a client should ask again.
+    pub fn more_may_come(&self) -> bool {
+        match self {
+            Self::Suggestion(suggestion) => suggestion.partial,
+            Self::Nothing(reason) => matches!(reason, Reason::NotReady(_) | Reason::TimeBudget),
+            Self::Superseded => false,
+        }
+    }
 }
 
 /// Why there is nothing to show.
@@ -118,6 +142,14 @@ pub enum Reason {
     /// The models had nothing to say.
     #[error("the model has nothing to add here")]
     Empty,
+    /// The time was up before there was a whole word.
+    #[error(
+        "the time (`timeBudgetMs`) was up before there was anything to show; the next question goes on from there"
+    )]
+    TimeBudget,
+    /// The tokens were used up before there was a whole word.
+    #[error("the tokens (`maxTokens`) were used up before there was a whole word")]
+    TokenLimit,
     /// All that the models said is already in the buffer.
     #[error("the buffer already has what was suggested")]
     Duplicate,

@@ -15,7 +15,7 @@ mod worker;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
@@ -52,9 +52,9 @@ pub struct Request {
     pub stop: StopRules,
     /// Most tokens to decode.
     pub max_tokens: usize,
-    /// Time to decode, counted from the end of the prefill (which a newer request interrupts, and whose work stays in
-    /// the cache); what is there when it ends is kept.
-    pub time_budget: Duration,
+    /// When the time for it is up, whatever it is spent on: waiting in the queue, loading the models, the prefill, the
+    /// tokens. What is there then is kept, and what was evaluated stays in the caches. `None` for all the time there is.
+    pub deadline: Option<Instant>,
     /// Tokens that an earlier run of this very request already chose: they are kept, and decoding goes on after them.
     pub resume: Vec<u32>,
 }
@@ -135,7 +135,7 @@ pub enum Finish {
     StopRule(crate::prompt::stop::StopReason),
     /// `max_tokens` was reached.
     TokenLimit,
-    /// `time_budget` was used up.
+    /// The request's `deadline` came. A [resumed](Request::resume) request goes on from there.
     TimeBudget,
     /// The caller dropped the [`Decode`].
     Cancelled,
@@ -145,6 +145,14 @@ pub enum Finish {
     NotReady(String),
     /// The models failed; the reason is for people. The server goes on.
     Failed(String),
+}
+
+impl Finish {
+    /// Whether the request was stopped half-way, so that a [resumed](Request::resume) one has more to say. It must not
+    /// find text released that is not yet stable.
+    pub fn is_resumable(&self) -> bool {
+        matches!(self, Self::Cancelled | Self::Superseded | Self::TimeBudget)
+    }
 }
 
 /// What one request took.

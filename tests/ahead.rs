@@ -57,7 +57,7 @@ fn request(name: &str, prompt: Prompt) -> Request {
         sample: 0,
         stop,
         max_tokens: 8,
-        time_budget: Duration::MAX,
+        deadline: None,
         resume: Vec::new(),
     }
 }

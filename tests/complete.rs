@@ -1,5 +1,6 @@
 //! The completer as an editor uses it, on a backend that follows a script, under a paused clock.
 
+mod budget;
 mod script;
 mod session;
 

@@ -2,7 +2,6 @@
 //! evaluates, and what stays after a cancellation.
 
 use std::sync::{Arc, MutexGuard, OnceLock};
-use std::time::Duration;
 
 use cosec_ls::config::{Decoding, DraftTokens, Mode, Sampling, Settings};
 use cosec_ls::decode::rng::Draws;
@@ -57,7 +56,7 @@ fn request(left: &str, mode: Mode, max_tokens: usize) -> Request {
             tab_width: 4,
         },
         max_tokens,
-        time_budget: Duration::MAX,
+        deadline: None,
         resume: Vec::new(),
     }
 }

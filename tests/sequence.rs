@@ -2,7 +2,7 @@
 //! fresh start.
 
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::Instant;
 
 use cosec_ls::config::{Decoding, Mode};
 use cosec_ls::decode::draft_length::DraftLength;
@@ -48,7 +48,7 @@ fn script(questions: usize, tokens: usize) -> Script {
     Script { questions_left: questions.into(), tokens_left: tokens, prefill: (0, 0) }
 }
 
-const LIMITS: Limits = Limits { max_tokens: 1000, time_budget: Duration::MAX };
+const LIMITS: Limits = Limits { max_tokens: 1000, deadline: None };
 
 struct Toys {
     base: ToyDecoder,
@@ -157,7 +157,7 @@ fn decoding_ends_at_its_limits() {
     let limits = Limits { max_tokens: 5, ..LIMITS };
     let end = toys.generate(Mode::Cosec, &mut sequence, limits, &mut script(usize::MAX, 100));
     assert_eq!((end, sequence.len()), (End::TokenLimit, 6));
-    let limits = Limits { time_budget: Duration::ZERO, ..LIMITS };
+    let limits = Limits { deadline: Some(Instant::now()), ..LIMITS };
     let end = toys.generate(Mode::Cosec, &mut sequence, limits, &mut script(usize::MAX, 100));
     assert_eq!((end, sequence.len()), (End::TimeBudget, 7), "a spent budget still yields a token");
 }

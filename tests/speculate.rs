@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::Instant;
 
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ use crate::support::toy_decoder::{Law, ToyCache, ToyDecoder};
 
 const VOCAB: usize = 24;
 const PROMPT: [u32; 4] = [3, 1, 4, 1];
-const UNLIMITED: Limits = Limits { max_tokens: 10_000, time_budget: Duration::MAX };
+const UNLIMITED: Limits = Limits { max_tokens: 10_000, deadline: None };
 
 /// Two models that agree as much as models of one family do, and a law.
 struct Toys {
@@ -305,7 +305,7 @@ fn a_spent_time_budget_ends_the_drafting_and_yields_what_is_drafted() {
     for draft in drafts() {
         let toys = Toys::new(law(-1.0, 0.4), 3);
         let mut sequence = toys.sequence(&PROMPT);
-        let limits = Limits { time_budget: Duration::ZERO, ..UNLIMITED };
+        let limits = Limits { deadline: Some(Instant::now()), ..UNLIMITED };
         let mut script = Script::default();
         let end = toys.generate(&mut sequence, limits, draft, &mut script);
         assert_eq!((end, script.steps.len(), toys.n_forwards()), (End::TimeBudget, 1, 2));

@@ -16,6 +16,7 @@ mod real_pair;
 mod registry;
 mod sequence;
 mod speculate;
+mod supervision;
 mod support;
 mod tidy;
 mod tokenizer;

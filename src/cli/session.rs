@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Runtime;
 
-use crate::complete::{Answer, Completer, Explanation, Query, Suggestion, Trigger};
+use crate::complete::{Answer, Completer, Explanation, Query, Suggestion, Trigger, Unfinished};
 use crate::config::Settings;
 use crate::engine::local::{LocalEngine, Reuse};
 use crate::engine::{Backend, DocumentId, State};
@@ -21,17 +21,25 @@ pub struct Session {
     engine: Arc<LocalEngine>,
     completer: Completer,
     settings: Settings,
+    unfinished: Unfinished,
 }
 
 impl Session {
-    /// Fetches what is missing of the profile, with a progress bar, and loads it.
+    /// Fetches what is missing of the profile, with a progress bar, and loads it. Questions have all the time they need:
+    /// nobody types meanwhile, and what is printed is not to depend on the machine.
     ///
     /// # Errors
     /// If a file cannot be had.
-    pub fn start(registry: Registry, settings: Settings) -> Result<Self> {
+    pub fn start(registry: Registry, mut settings: Settings) -> Result<Self> {
+        settings.time_budget_ms = u64::MAX;
         let (runtime, engine) = start_engine(registry, &settings, Reuse::Keep)?;
         let completer = Completer::new(engine.clone() as Arc<dyn Backend>);
-        Ok(Self { runtime, engine, completer, settings })
+        Ok(Self { runtime, engine, completer, settings, unfinished: Unfinished::Cut })
+    }
+
+    /// Text that stops because its tokens are used up is given as it was decoded.
+    pub fn keeping_unfinished(self) -> Self {
+        Self { unfinished: Unfinished::Keep, ..self }
     }
 
     /// The settings that questions are asked with.
@@ -67,6 +75,7 @@ impl Session {
             selected: None,
             early_after: None,
             sample,
+            unfinished: self.unfinished,
         };
         let answer =
             self.runtime.block_on(self.completer.complete(query, &self.settings, &mut on_partial));

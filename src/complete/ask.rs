@@ -1,6 +1,7 @@
 //! From a question and the settings to the engine's [`Request`].
 
 use std::path::Path;
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
@@ -40,6 +41,8 @@ pub struct Place {
     pub extent: Extent,
     /// Which of the suggestions that the text may get.
     pub sample: u32,
+    /// When the time for an answer is up.
+    pub deadline: Option<Instant>,
 }
 
 /// The terms for one file under the current settings and models.
@@ -81,7 +84,7 @@ pub fn request(place: &Place, terms: &Terms, settings: &Settings, state: &State)
         sample: place.sample,
         stop: stop_rules(&place.near, place.extent, settings),
         max_tokens: settings.max_tokens,
-        time_budget: settings.time_budget(),
+        deadline: place.deadline,
         resume: Vec::new(),
         prompt,
     }
@@ -186,6 +189,7 @@ mod tests {
             near: Surroundings::at(&document, cursor),
             extent: Extent::Block,
             sample: 0,
+            deadline: None,
             document,
             cursor,
         }

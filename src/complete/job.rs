@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,7 @@ pub enum JobState {
     Running,
     /// It was cancelled, and its last chunks are not in yet.
     Stopping,
-    /// It was stopped half-way: a [resumed](Job::resume) one goes on.
+    /// It was stopped half-way, or its time was up: a [resumed](Job::resume) one goes on.
     Stopped,
     /// It has said all.
     Ended,
@@ -72,12 +73,17 @@ impl Job {
         Self::go_on(backend, request, Progress::default())
     }
 
-    /// The same request again, to go on after the tokens that are there.
-    pub fn resume(&self, backend: &dyn Backend) -> Arc<Self> {
+    /// The same request again, to go on after the tokens that are there until `deadline`.
+    pub fn resume(&self, backend: &dyn Backend, deadline: Option<Instant>) -> Arc<Self> {
         let mut progress = self.progress();
         progress.finish = None;
         let resume = progress.tokens.iter().map(|trace| trace.token).collect();
-        Self::go_on(backend, Request { resume, ..self.request.clone() }, progress)
+        Self::go_on(backend, Request { resume, deadline, ..self.request.clone() }, progress)
+    }
+
+    /// When its time is up.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.request.deadline
     }
 
     fn go_on(backend: &dyn Backend, request: Request, progress: Progress) -> Arc<Self> {
@@ -105,7 +111,7 @@ impl Job {
             None if self.progress.has_changed().is_err() => JobState::Stopped,
             None if self.cancel.is_cancelled() => JobState::Stopping,
             None => JobState::Running,
-            Some(Finish::Cancelled | Finish::Superseded) => JobState::Stopped,
+            Some(finish) if finish.is_resumable() => JobState::Stopped,
             Some(_) => JobState::Ended,
         }
     }
@@ -146,6 +152,13 @@ impl Drop for Waiting {
 }
 
 impl Progress {
+    /// Whether the text stops where tokens, time or the models ended, and not where it has said enough.
+    pub fn is_broken_off(&self) -> bool {
+        let ended_well =
+            |finish: &Finish| matches!(finish, Finish::EndOfText | Finish::StopRule(_));
+        self.finish.as_ref().is_some_and(|finish| !ended_well(finish))
+    }
+
     fn take(&mut self, chunk: TextChunk) {
         self.text.push_str(&chunk.text);
         if !chunk.tokens.is_empty() {
@@ -155,7 +168,7 @@ impl Progress {
     }
 
     fn end(&mut self, done: Done) {
-        if matches!(done.finish, Finish::Cancelled | Finish::Superseded) {
+        if done.finish.is_resumable() {
             self.text.truncate(self.resumable);
         }
         self.finish = Some(done.finish);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::{Place, Terms};
+use super::finished::finished;
 use super::job::{Job, JobState, Progress};
 use super::style::Style;
 use super::typed_through::{Agreement, Anchor, Grows, agreement};
@@ -129,7 +130,8 @@ impl Remembered {
             this.job.cancel();
             return Recall::Nothing;
         }
-        let has_text = !remainder.trim().is_empty();
+        let shown = if progress.is_broken_off() { finished(&remainder) } else { &remainder };
+        let has_text = !shown.trim().is_empty();
         match this.job.state() {
             JobState::Running => Recall::Follow(Arc::clone(this), typed),
             JobState::Stopping => Recall::Stopping(Arc::clone(this)),

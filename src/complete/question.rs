@@ -7,13 +7,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ask::{Place, Terms, request, terms};
 use super::file_rules::path_of;
+use super::finished::{finished, whole_lines};
 use super::job::{Job, Progress};
 use super::memory::{Recall, Remembered};
 use super::surroundings::Surroundings;
 use super::trigger::{admit, extent};
 use super::trim::trim;
 use super::typed_through::Agreement;
-use super::{Answer, Query, Reason, Shared, Suggestion, Trigger};
+use super::{Answer, Query, Reason, Shared, Suggestion, Trigger, Unfinished};
 use crate::config::Settings;
 use crate::engine::Finish;
 use crate::prompt::stop::StopReason;
@@ -30,6 +31,7 @@ pub(super) struct Question<'a> {
     early_at: Option<Instant>,
     /// When an automatic question may go to the models.
     not_before: Option<Instant>,
+    unfinished: Unfinished,
     /// The answer's id, once there is something to show.
     id: Option<u64>,
     /// The longest partial suggestion so far.
@@ -81,11 +83,13 @@ impl<'a> Question<'a> {
                 near,
                 extent,
                 sample: query.sample,
+                deadline: now.checked_add(settings.time_budget()).map(Instant::into_std),
             },
             terms,
             selected,
-            early_at: query.early_after.map(|patience| now + patience),
-            not_before: automatic.then(|| now + settings.debounce()),
+            early_at: query.early_after.and_then(|patience| now.checked_add(patience)),
+            not_before: automatic.then(|| now.checked_add(settings.debounce())).flatten(),
+            unfinished: query.unfinished,
             id: None,
             shown: String::new(),
         })
@@ -143,7 +147,9 @@ impl<'a> Question<'a> {
 
     fn resume(&self, stopped: &Arc<Remembered>) -> Arc<Remembered> {
         let backend = &*self.shared.backend;
-        self.keep(Some(stopped), || stopped.with_job(stopped.job.resume(backend)))
+        self.keep(Some(stopped), || {
+            stopped.with_job(stopped.job.resume(backend, self.place.deadline))
+        })
     }
 
     /// Remembers what `start` begins, once everything older has been told to stop.
@@ -207,10 +213,7 @@ impl<'a> Question<'a> {
         if self.early_at.is_none_or(|at| Instant::now() < at) {
             return None;
         }
-        let (lines, _) = known.rsplit_once('\n')?;
-        if lines.trim().is_empty() {
-            return None;
-        }
+        let lines = whole_lines(known)?;
         let suggestion = self.suggestion(job, lines).ok()?;
         Some(Answer::Suggestion(Suggestion { partial: true, ..suggestion }))
     }
@@ -222,20 +225,37 @@ impl<'a> Question<'a> {
             (Agreement::Differs, _) => Look::Over,
             (Agreement::Ahead, _) => Look::More(None),
             (Agreement::Through, None) => Look::More(Some(remainder)),
-            (Agreement::Through, Some(finish)) if remainder.trim().is_empty() => match finish {
-                _ if !typed.is_empty() => Look::Over,
-                Finish::NotReady(why) => nothing(Reason::NotReady(why.clone())),
-                Finish::Failed(why) => nothing(Reason::Failed(why.clone())),
-                Finish::StopRule(StopReason::Repetition) => nothing(Reason::Duplicate),
-                _ => nothing(Reason::Empty),
-            },
-            (Agreement::Through, Some(_)) => {
-                Look::Done(match self.suggestion(&remembered.job, &remainder) {
-                    Ok(suggestion) => Answer::Suggestion(suggestion),
-                    Err(reason) => Answer::Nothing(reason),
-                })
+            // It was begun by a question that came before this one, which has time left.
+            (Agreement::Through, Some(Finish::TimeBudget))
+                if remembered.job.deadline() < self.place.deadline =>
+            {
+                Look::Over
+            }
+            (Agreement::Through, Some(finish)) => {
+                let shown = self.shown_of(progress, &remainder);
+                match shown.trim().is_empty() {
+                    true => ended_empty(finish, typed),
+                    false => self.ended(&remembered.job, finish, shown),
+                }
             }
         }
+    }
+
+    /// What of the text of a job that has ended may be shown.
+    fn shown_of<'t>(&self, progress: &Progress, text: &'t str) -> &'t str {
+        match self.unfinished {
+            Unfinished::Cut if progress.is_broken_off() => finished(text),
+            Unfinished::Cut | Unfinished::Keep => text,
+        }
+    }
+
+    /// The answer with the text of a job that has ended.
+    fn ended(&mut self, job: &Arc<Job>, finish: &Finish, text: &str) -> Look {
+        let partial = *finish == Finish::TimeBudget;
+        Look::Done(match self.suggestion(job, text) {
+            Ok(suggestion) => Answer::Suggestion(Suggestion { partial, ..suggestion }),
+            Err(reason) => Answer::Nothing(reason),
+        })
     }
 
     /// Shows `known` while more of it is being decoded, if there is more to see than before.
@@ -274,6 +294,19 @@ impl<'a> Question<'a> {
             replace: range.start..ByteIdx(range.end.0 + trimmed.replace),
             partial: false,
         })
+    }
+}
+
+/// What a job that has ended without text says to a question behind `typed`.
+fn ended_empty(finish: &Finish, typed: &str) -> Look {
+    match finish {
+        Finish::TimeBudget => nothing(Reason::TimeBudget),
+        _ if !typed.is_empty() => Look::Over,
+        Finish::NotReady(why) => nothing(Reason::NotReady(why.clone())),
+        Finish::Failed(why) => nothing(Reason::Failed(why.clone())),
+        Finish::TokenLimit => nothing(Reason::TokenLimit),
+        Finish::StopRule(StopReason::Repetition) => nothing(Reason::Duplicate),
+        _ => nothing(Reason::Empty),
     }
 }
 

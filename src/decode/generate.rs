@@ -3,7 +3,7 @@
 //! Between any two forwards the caller is asked whether to go on, so a cancelled request stops within one forward.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::Mode;
 use crate::model::{Cache, Decoder};
@@ -20,8 +20,15 @@ pub const PREFILL_CHUNK: usize = 48;
 pub struct Limits {
     /// Most tokens to decode.
     pub max_tokens: usize,
-    /// Time to decode, counted from the end of the prefill.
-    pub time_budget: Duration,
+    /// When the time is up, prefill included; `None` for no such time. Looked at between any two forwards, the first of
+    /// which runs in any case: however short the time, a prompt that is asked again gets further.
+    pub deadline: Option<Instant>,
+}
+
+impl Limits {
+    fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
 }
 
 /// Why decoding ended.
@@ -33,7 +40,7 @@ pub enum End {
     Cancelled,
     /// [`Limits::max_tokens`], or the context is full.
     TokenLimit,
-    /// [`Limits::time_budget`].
+    /// [`Limits::deadline`].
     TimeBudget,
 }
 
@@ -72,16 +79,16 @@ pub fn generate<D: Decoder>(
         pending(decoder, sequence, Role::Base),
         pending(decoder, sequence, Role::Security),
     );
-    if prefill(decoder, sequence, &|| guide.cancelled())?.is_break() {
-        return Ok(End::Cancelled);
-    }
-    let started = Instant::now();
+    let mut is_idle = match prefill(decoder, sequence, limits, guide)? {
+        ControlFlow::Break(end) => return Ok(end),
+        ControlFlow::Continue(n_fed) => n_fed == 0,
+    };
     let mut n_decoded = 0;
     loop {
         if n_decoded >= limits.max_tokens || sequence.len() >= decoder.context() {
             return Ok(End::TokenLimit);
         }
-        if n_decoded > 0 && started.elapsed() >= limits.time_budget {
+        if !is_idle && limits.is_late() {
             return Ok(End::TimeBudget);
         }
         if guide.cancelled() {
@@ -90,10 +97,10 @@ pub fn generate<D: Decoder>(
         let start = sequence.len();
         let room = (limits.max_tokens - n_decoded).min(decoder.context() - start);
         let mut turn = Turn { decoder, draft_length: &mut *draft_length, room };
-        let is_late = || started.elapsed() >= limits.time_budget;
-        let Some(steps) = turn.take(sequence, guide, &is_late)? else {
+        let Some(steps) = turn.take(sequence, guide, &|| limits.is_late())? else {
             return Ok(End::Cancelled);
         };
+        is_idle = false;
         for (i, step) in steps.iter().enumerate() {
             if guide.observe(step).is_break() {
                 sequence.truncate(start + i + 1);
@@ -163,21 +170,27 @@ fn pending<D: Decoder>(
     }
 }
 
-/// Feeds all but the last chunk of what is pending, chunk by chunk; what is left, a step feeds.
+/// Feeds all but the last chunk of what is pending, chunk by chunk; what is left, a step feeds. Returns how many tokens
+/// were fed, or what ended it; what was evaluated before stays.
 fn prefill<D: Decoder>(
     decoder: &CoDecoder<'_, D>,
     sequence: &mut Sequence<D::Cache>,
-    cancelled: &dyn Fn() -> bool,
-) -> Result<ControlFlow<()>, Error> {
+    limits: Limits,
+    guide: &dyn Guide,
+) -> Result<ControlFlow<End, usize>, Error> {
+    let mut n_fed = 0;
     for &role in decoder.roles() {
         while sequence.pending(role).len() > PREFILL_CHUNK {
-            if cancelled() {
-                return Ok(ControlFlow::Break(()));
+            if guide.cancelled() {
+                return Ok(ControlFlow::Break(End::Cancelled));
             }
-            decoder.prefill(sequence, role, PREFILL_CHUNK)?;
+            if n_fed > 0 && limits.is_late() {
+                return Ok(ControlFlow::Break(End::TimeBudget));
+            }
+            n_fed += decoder.prefill(sequence, role, PREFILL_CHUNK)?;
         }
     }
-    Ok(ControlFlow::Continue(()))
+    Ok(ControlFlow::Continue(n_fed))
 }
 
 /// Fills the cache of each role that the law asks with the first `n_tokens` tokens of `sequence` (less the last of all,

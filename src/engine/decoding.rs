@@ -38,7 +38,7 @@ pub fn serve(
     let decoder = pair.decoder(request.decoding, draws);
     let limits = Limits {
         max_tokens: request.max_tokens.saturating_sub(request.resume.len()),
-        time_budget: request.time_budget,
+        deadline: request.deadline,
     };
     draft_length.setting = request.draft_tokens;
     let end = match guide.finish {
@@ -54,8 +54,7 @@ pub fn serve(
         Ok(End::TimeBudget) => Finish::TimeBudget,
         Err(error) => Finish::Failed(error.to_string()),
     };
-    // A cancelled request may be resumed, and then must not find text released that is not yet stable.
-    if !matches!(finish, Finish::Cancelled | Finish::Superseded) {
+    if !finish.is_resumable() {
         guide.release_rest();
     }
     guide.stats.total_ms = milliseconds(started);

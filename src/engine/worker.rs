@@ -397,10 +397,11 @@ impl Progress for ReportState<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Mode;
+    use crate::config::{Decoding, DraftTokens, Mode};
     use crate::engine::pair::Choice;
-    use crate::engine::{Hint, PromptBudget, Reach};
+    use crate::engine::{Chunk, Decode, Hint, PromptBudget, Reach, Request};
     use crate::prompt::Prompt;
+    use crate::prompt::stop::StopRules;
 
     /// Nothing may be loaded.
     struct NoLoad;
@@ -408,6 +409,27 @@ mod tests {
     impl Load for NoLoad {
         fn load(&self, _: Choice<'_>, _: &dyn Progress) -> Result<Pair, LoadError> {
             panic!("nothing is to be loaded")
+        }
+    }
+
+    fn request() -> Request {
+        Request {
+            document: DocumentId("a".into()),
+            prompt: Prompt::default(),
+            budget: PromptBudget { prefix_tokens: 8, suffix_tokens: 8 },
+            decoding: Decoding::default(),
+            draft_tokens: DraftTokens::Auto,
+            seed: 0,
+            sample: 0,
+            stop: StopRules {
+                max_lines: 1,
+                left: String::new(),
+                lines_below: Vec::new(),
+                tab_width: 4,
+            },
+            max_tokens: 1,
+            deadline: None,
+            resume: Vec::new(),
         }
     }
 
@@ -427,5 +449,24 @@ mod tests {
         worker.prefill(&job);
         assert!(worker.loaded.is_none() && worker.failed.is_none());
         assert!(!state.has_changed().expect("the worker lives"), "not even tried");
+    }
+
+    #[test]
+    fn a_thread_that_ends_unasked_leaves_nobody_waiting() {
+        let shared = Arc::new(Shared::new(Settings::default()));
+        drop(Farewell(Arc::clone(&shared)));
+        assert!(matches!(&*shared.state.borrow(), State::Failed { .. }));
+        let (mut decode, sink) = Decode::channel();
+        shared.queue.submit(request(), sink);
+        let Ok(Chunk::Done(done)) = decode.chunks.try_recv() else { panic!("no answer") };
+        assert!(matches!(done.finish, Finish::Failed(_)));
+    }
+
+    #[test]
+    fn a_thread_that_ends_as_asked_has_not_failed() {
+        let shared = Arc::new(Shared::new(Settings::default()));
+        shared.queue.close();
+        drop(Farewell(Arc::clone(&shared)));
+        assert!(matches!(&*shared.state.borrow(), State::Unloaded));
     }
 }

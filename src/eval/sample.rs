@@ -6,7 +6,7 @@
 //! no row depends on another, a sample is the same in whatever company it is drawn.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -168,7 +168,7 @@ impl<'a> Sampler<'a> {
         let started = Instant::now();
         self.sequence.retarget(prompt.tokens.clone());
         let decoder = self.pair.decoder(draw.law, draw.draws);
-        let limits = Limits { max_tokens: draw.max_tokens, time_budget: Duration::MAX };
+        let limits = Limits { max_tokens: draw.max_tokens, deadline: None };
         let mut guide = SampleGuide::new(self.pair, prompt.healing.clone(), is_complete);
         let end =
             generate(&decoder, &mut self.sequence, limits, &mut self.draft_length, &mut guide)?;

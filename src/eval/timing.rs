@@ -1,7 +1,7 @@
 //! Decoding under the stopwatch: a given number of tokens, whatever they are, in every way of decoding.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +118,7 @@ impl<'a> Stopwatch<'a> {
         drawing: Drawing,
         sequence: &mut Sequence<LanguageModelCache>,
     ) -> Result<Run, Error> {
-        let limits = Limits { max_tokens: drawing.n_tokens, time_budget: Duration::MAX };
+        let limits = Limits { max_tokens: drawing.n_tokens, deadline: None };
         let decoder = self.decoder(drawing);
         let length = &mut self.lengths[drawing.way as usize];
         let mut run = Run::default();

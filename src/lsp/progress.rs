@@ -19,8 +19,8 @@ struct Shown {
 }
 
 impl Server {
-    /// Follows the models' state; never returns while they live. Failures go to the client's log
-    /// even where it shows no progress.
+    /// Follows the models' state; never returns while they live. Failures go to the client's log, each
+    /// once, even where it shows no progress.
     pub(super) async fn keep_showing_progress(&self) {
         let mut states = self.backend.state();
         let mut bar = None;
@@ -28,7 +28,7 @@ impl Server {
         loop {
             let state = states.borrow_and_update().clone();
             if let State::Failed { reason } = &state {
-                self.client.log(MessageType::ERROR, reason.clone());
+                self.tell_failure(reason);
             }
             match (shown(&state), &mut bar) {
                 (None, None) => {}
@@ -43,6 +43,15 @@ impl Server {
             if states.changed().await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+impl Server {
+    /// Tells the client that the models have failed, each failure once.
+    pub(super) fn tell_failure(&self, reason: &str) {
+        if self.session.is_news(reason) {
+            self.client.log(MessageType::ERROR, reason.to_owned());
         }
     }
 }

@@ -15,7 +15,7 @@ use super::ext::SelectedCompletionInfo;
 use super::from_proto;
 use super::server::Server;
 use super::to_proto::Failure;
-use crate::complete::{Answer, Query, Suggestion, Trigger};
+use crate::complete::{Answer, Query, Reason, Suggestion, Trigger, Unfinished};
 use crate::config::Settings;
 
 /// A query, and what it is asked under.
@@ -90,6 +90,7 @@ impl Server {
             selected,
             early_after: None,
             sample: 0,
+            unfinished: Unfinished::Cut,
             snapshot: snapshot.document,
         };
         Ok(Question { query, uri: uri.clone(), settings, closed: snapshot.closed })
@@ -131,6 +132,9 @@ impl Server {
             Answer::Suggestion(suggestion) => Ok(Some(suggestion)),
             Answer::Nothing(reason) => {
                 self.last_seen.answered_nothing(uri, cursor);
+                if let Reason::Failed(why) = &reason {
+                    self.tell_failure(why);
+                }
                 self.session.note_reason(reason.to_string());
                 Ok(None)
             }

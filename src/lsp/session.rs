@@ -13,6 +13,9 @@ use super::capabilities::ClientCapabilities;
 use super::options::{self, Mistake};
 use crate::config::{Mode, Settings};
 
+/// Failures of the models that one client is told of: a log that goes on and on is not read.
+const MOST_FAILURES: usize = 64;
+
 /// What is agreed with one client.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -33,6 +36,7 @@ struct State {
     effective: Arc<Settings>,
     mistakes: Vec<Mistake>,
     reported: BTreeSet<Mistake>,
+    failures: BTreeSet<String>,
     last_reason: Option<String>,
 }
 
@@ -47,6 +51,7 @@ impl Session {
             effective: Arc::new(defaults),
             mistakes: Vec::new(),
             reported: BTreeSet::new(),
+            failures: BTreeSet::new(),
             last_reason: None,
         };
         Self { client: OnceLock::new(), state: Mutex::new(state) }
@@ -114,6 +119,12 @@ impl Session {
         let mut state = self.state();
         let mistakes = std::mem::take(&mut state.mistakes);
         mistakes.into_iter().filter(|mistake| state.reported.insert(mistake.clone())).collect()
+    }
+
+    /// Whether the client has not been told of this failure of the models; from then on it has.
+    pub(super) fn is_news(&self, failure: &str) -> bool {
+        let failures = &mut self.state().failures;
+        failures.len() < MOST_FAILURES && failures.insert(failure.to_owned())
     }
 
     /// Remembers why an answer was empty.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cosec_ls::complete::{Answer, Completer, Query, Suggestion, Trigger};
+use cosec_ls::complete::{Answer, Completer, Query, Suggestion, Trigger, Unfinished};
 use cosec_ls::config::{Decoding, Settings};
 use cosec_ls::engine::{
     Backend, Chunk, Decode, DecodeSink, DocumentId, Done, Finish, LoadedProfile, Request,
@@ -147,6 +147,7 @@ pub fn query(text: &str) -> Query {
         selected: None,
         early_after: None,
         sample: 0,
+        unfinished: Unfinished::Cut,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Settings: asked for, pushed, switched, mistaken, and never answered.
 
+use std::time::{Duration, Instant};
+
 use cosec_ls::config::Mode;
 use serde_json::{Value, json};
 
@@ -118,8 +120,39 @@ async fn settings_reach_the_request() {
     let id = server.request(INLINE, at(0, 4)).await;
     let request = script.say("1").await;
     assert_eq!(request.max_tokens, 5);
-    assert_eq!(request.time_budget.as_millis(), 1234);
+    let left = request.deadline.unwrap().saturating_duration_since(Instant::now());
+    assert!(left <= Duration::from_millis(1234), "from the question on");
     assert_eq!(request.decoding.alpha, 0.7);
     server.result(id).await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn numbers_out_of_range_are_reported_once_and_ignored() {
+    let absurd = json!({ "threads": 100_000, "idleUnloadMinutes": u64::MAX, "maxTokens": 1e300, "alpha": -0.5 });
+    let (mut server, mut script) = TestServer::start("x = ").await;
+    for settings in [&absurd, &absurd] {
+        server.notify(PUSH, json!({ "settings": { "cosec-ls": settings } })).await;
+    }
+    for field in ["alpha", "idleUnloadMinutes", "maxTokens", "threads"] {
+        let told = server.notification("window/logMessage").await["message"].take();
+        let told = told.as_str().unwrap();
+        assert!(told.starts_with(&format!("setting `{field}` is ignored: found ")), "{told}");
+    }
+    let _initial = script.configured.recv().await.unwrap();
+    assert_eq!(script.configured.recv().await.unwrap().threads, 0);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_number_beyond_all_numbers_does_no_harm() {
+    let (mut server, mut script) = TestServer::start("x = ").await;
+    let body = r#"{"jsonrpc":"2.0","method":"workspace/didChangeConfiguration","params":{"settings":{"cosec-ls":{"alpha":1e400}}}}"#;
+    server.send_raw(format!("Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+    let refused = server.next().await;
+    assert!(refused["error"]["code"].is_i64(), "{refused}");
+    let id = server.request(INLINE, at(0, 4)).await;
+    script.say("1").await;
+    assert_eq!(server.result(id).await["items"][0]["insertText"], "1");
     server.finish().await;
 }

@@ -116,7 +116,12 @@ async fn silence_is_an_empty_list_and_has_a_reason() {
     for (finish, reason) in reasons {
         let invoked = json!({ "context": { "triggerKind": 1 } });
         let id = server.request(INLINE, with(at(0, 4), invoked)).await;
+        let is_failure = matches!(finish, Finish::Failed(_));
         script.run().await.done(finish);
+        if is_failure {
+            let told = server.notification("window/logMessage").await;
+            assert_eq!(told, json!({ "type": 1, "message": reason }));
+        }
         assert_eq!(server.result(id).await, json!({ "items": [] }));
         assert_eq!(server.status().await["lastEmptyReason"], reason);
     }

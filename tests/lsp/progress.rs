@@ -1,10 +1,10 @@
 //! The models' loading, as the editor sees it.
 
 use cosec_ls::config::Decoding;
-use cosec_ls::engine::{LoadedProfile, State};
+use cosec_ls::engine::{Finish, LoadedProfile, State};
 use serde_json::{Value, json};
 
-use super::test_server::TestServer;
+use super::test_server::{TestServer, URI};
 
 fn fetching(done_bytes: u64) -> State {
     State::Fetching { model: "base".to_owned(), done_bytes, total_bytes: 1000 }
@@ -92,5 +92,28 @@ async fn the_status_says_who_writes_and_whether_it_is_hardened() {
     let off = json!({ "command": "cosec-ls.setMode", "arguments": ["off"] });
     server.call("workspace/executeCommand", off).await;
     assert_eq!(server.status().await["hardened"], false);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn each_failure_is_told_once_whoever_notices_it() {
+    let (mut server, mut script) = TestServer::start("x = ").await;
+    let ask = json!({
+        "textDocument": { "uri": URI }, "position": { "line": 0, "character": 4 },
+        "context": { "triggerKind": 1 },
+    });
+    let reasons = ["first", "second", "first", "second", "third"];
+    for (i, reason) in reasons.iter().enumerate() {
+        let id = server.request("textDocument/inlineCompletion", ask.clone()).await;
+        script.run().await.done(Finish::Failed((*reason).to_owned()));
+        if !reasons[..i].contains(reason) {
+            assert_eq!(server.notification("window/logMessage").await["message"], *reason);
+        }
+        server.result(id).await;
+    }
+    script.state.send(State::Failed { reason: "third".to_owned() }).unwrap();
+    server.status().await;
+    script.state.send(State::Failed { reason: "fourth".to_owned() }).unwrap();
+    assert_eq!(server.notification("window/logMessage").await["message"], "fourth");
     server.finish().await;
 }

@@ -1,8 +1,13 @@
 //! Two tiny models and a `models.toml` that makes a pair of them: an engine without downloads.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cosec_ls::engine::pair::{self, Choice, Pair};
+use cosec_ls::kernel::threads::Threads;
+use cosec_ls::model::LanguageModel;
+use cosec_ls::model::gguf::Gguf;
 use cosec_ls::registry::{Offline, Registry, RegistryOptions, Silent};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -19,13 +24,21 @@ pub struct TinyPair {
 
 impl TinyPair {
     pub fn new() -> Self {
+        Self::altered(|_| ())
+    }
+
+    /// A pair whose files' bytes are changed.
+    pub fn altered(change: impl Fn(&mut Vec<u8>)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut entries =
             format!("[profiles.{PROFILE}]\nbase = \"tiny-base\"\nsecurity = \"tiny-security\"\n");
         for (name, seed) in [("tiny-base", 1), ("tiny-security", 2)] {
             let file = format!("{name}.gguf");
             let path = TinyGguf { seed, ..TinyGguf::default() }.write(directory.path(), &file);
-            let sha256 = Sha256::digest(fs::read(path).unwrap());
+            let mut bytes = fs::read(&path).unwrap();
+            change(&mut bytes);
+            fs::write(&path, &bytes).unwrap();
+            let sha256 = Sha256::digest(bytes);
             entries += &format!(
                 "[models.{name}]\nfamily = \"qwen2\"\ncontext = 512\nstop_tokens = [\"<|end|>\"]\n\
                  fim = {{ order = \"prefix-suffix-middle\", prefix = \"<|pre|>\", suffix = \"<|suf|>\", middle = \"<|mid|>\" }}\n\
@@ -36,9 +49,14 @@ impl TinyPair {
         Self { directory }
     }
 
+    /// The `models.toml` of the pair.
+    pub fn manifest(&self) -> PathBuf {
+        self.directory.path().join("models.toml")
+    }
+
     pub fn registry(&self) -> Registry {
         let options = RegistryOptions {
-            user_manifest: Some(self.directory.path().join("models.toml")),
+            user_manifest: Some(self.manifest()),
             store: Some(self.directory.path().join("store")),
             offline: Offline::Yes,
             ..RegistryOptions::default()
@@ -50,4 +68,10 @@ impl TinyPair {
         let choice = Choice { threads: 2, profile: PROFILE, adapter: None, adapter_strength: 1.0 };
         pair::load(&self.registry(), choice, &Silent).unwrap()
     }
+}
+
+/// A model by itself.
+pub fn read_model(path: &Path) -> LanguageModel {
+    let threads = Arc::new(Threads::new(2).unwrap());
+    LanguageModel::load(&Gguf::open(path).unwrap(), &candle_core::Device::Cpu, &threads).unwrap()
 }

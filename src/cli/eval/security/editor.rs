@@ -76,8 +76,7 @@ impl Asker {
         let mut settings = sampling.prepare(settings)?;
         settings.multi_line = MultiLine::Always;
         settings.max_lines = usize::MAX;
-        settings.time_budget_ms = u64::MAX;
-        let session = Session::start(registry, settings)?;
+        let session = Session::start(registry, settings)?.keeping_unfinished();
         let State::Ready(profile) = session.state() else { bail!("the models are not there") };
         Ok(Self { session, profile: *profile })
     }
