@@ -292,7 +292,7 @@ mod tests {
         check(
             json!({ "draftTokens": 9 }),
             expect![[
-                r#"setting `draftTokens` is ignored: invalid value: integer `9`, expected a number from 1 to 8 or "auto""#
+                r#"setting `draftTokens` is ignored: found 9, expected an integer from 1 to 8 or "auto""#
             ]],
         );
         check(
