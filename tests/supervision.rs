@@ -17,7 +17,7 @@ use cosec_ls::prompt::Prompt;
 use cosec_ls::prompt::stop::StopRules;
 use cosec_ls::registry::{Progress, Registry, Silent};
 
-use crate::support::tiny_gguf::TinyGguf;
+use crate::support::tiny_gguf::{TinyGguf, with_alignment_0};
 use crate::support::tiny_pair::{PROFILE, TinyPair};
 
 /// Longer than anything here takes; a test that waits for what never comes fails by it.
@@ -319,18 +319,6 @@ async fn an_absurd_strength_of_an_adapter_is_an_answer() {
     bench.ask(request("a", Mode::Cosec)).await;
     bench.engine.configure(&Settings { adapter_strength: f32::NAN, ..settings() });
     bench.ask(request("a", Mode::Cosec)).await;
-}
-
-/// A GGUF whose `general.alignment` is 0, by which candle divides.
-fn with_alignment_0(bytes: &mut Vec<u8>) {
-    let n_entries = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) + 1;
-    bytes[16..24].copy_from_slice(&n_entries.to_le_bytes());
-    let key = b"general.alignment";
-    let mut entry = (key.len() as u64).to_le_bytes().to_vec();
-    entry.extend(key);
-    entry.extend(4u32.to_le_bytes());
-    entry.extend(0u32.to_le_bytes());
-    bytes.splice(24..24, entry);
 }
 
 #[tokio::test]

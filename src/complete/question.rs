@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -19,6 +20,9 @@ use crate::config::Settings;
 use crate::engine::Finish;
 use crate::prompt::stop::StopReason;
 use crate::text::{ByteIdx, Document};
+
+/// How long the engine may take to say itself that the time is up: about one forward.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// A question that deserves an answer.
 pub(super) struct Question<'a> {
@@ -192,11 +196,43 @@ impl<'a> Question<'a> {
                 }
             }
             tokio::select! {
+                biased;
                 changed = progress.changed() => if changed.is_err() {
                     return Some(Answer::Superseded);
                 },
                 () = self.until_early() => {}
+                () = self.until_late() => {
+                    let progress = progress.borrow().clone();
+                    // It goes on for the next question, as far as its own time allows.
+                    waiting.leave();
+                    return Some(self.late(remembered, &progress, typed));
+                }
             }
+        }
+    }
+
+    /// Waits until the time is up, whatever the engine is busy with.
+    async fn until_late(&self) {
+        let late = self.place.deadline.and_then(|deadline| deadline.checked_add(GRACE));
+        match late {
+            Some(late) => sleep_until(Instant::from_std(late)).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The answer of a job that has not ended although the time is up.
+    fn late(&mut self, remembered: &Remembered, progress: &Progress, typed: &str) -> Answer {
+        let (agreement, remainder) = remembered.remainder(progress, typed);
+        let shown = match agreement {
+            Agreement::Through => finished(&remainder),
+            Agreement::Ahead | Agreement::Differs => "",
+        };
+        if shown.trim().is_empty() {
+            return Answer::Nothing(Reason::TimeBudget);
+        }
+        match self.suggestion(&remembered.job, shown) {
+            Ok(suggestion) => Answer::Suggestion(Suggestion { partial: true, ..suggestion }),
+            Err(reason) => Answer::Nothing(reason),
         }
     }
 

@@ -160,3 +160,15 @@ impl Random {
         ((self.0 >> 33) as usize) % n
     }
 }
+
+/// A GGUF whose `general.alignment` is 0, by which candle divides.
+pub fn with_alignment_0(bytes: &mut Vec<u8>) {
+    let n_entries = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) + 1;
+    bytes[16..24].copy_from_slice(&n_entries.to_le_bytes());
+    let key = b"general.alignment";
+    let mut entry = (key.len() as u64).to_le_bytes().to_vec();
+    entry.extend(key);
+    entry.extend(4u32.to_le_bytes());
+    entry.extend(0u32.to_le_bytes());
+    bytes.splice(24..24, entry);
+}

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::{line, write};
-use crate::support::tiny_gguf::TinyGguf;
+use crate::support::tiny_gguf::{TinyGguf, with_alignment_0};
 
 /// The command with its output in `out`, unless `more` says otherwise.
 fn command(directory: &Path, more: &[&str]) -> Command {
@@ -167,4 +167,17 @@ fn an_adapter_that_is_not_there_is_named_before_a_step_is_taken() {
     let refused = train(directory.path(), &["--steps", "2", "--adapter", "no-such-adapter"]);
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(!refused.status.success() && said.contains("no-such-adapter"), "{said}");
+}
+
+#[test]
+fn a_model_that_cannot_be_read_is_a_message() {
+    let directory = prepared(&["a = ⟦quote(b)⟧\n"]);
+    let model = directory.path().join("tiny.gguf");
+    let mut bytes = fs::read(&model).unwrap();
+    with_alignment_0(&mut bytes);
+    fs::write(&model, bytes).unwrap();
+    let output = train(directory.path(), &["--steps", "1"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("error: "), "{errors}");
 }
