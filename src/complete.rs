@@ -109,7 +109,7 @@ impl Answer {
     pub fn more_may_come(&self) -> bool {
         match self {
             Self::Suggestion(suggestion) => suggestion.partial,
-            Self::Nothing(reason) => matches!(reason, Reason::NotReady(_) | Reason::TimeBudget),
+            Self::Nothing(reason) => reason.may_pass(),
             Self::Superseded => false,
         }
     }
@@ -159,6 +159,13 @@ pub enum Reason {
     /// The models failed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Reason {
+    /// Whether the same question may get something later, without a key being typed.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::NotReady(_) | Self::TimeBudget)
+    }
 }
 
 /// Everything about one suggestion, for `cosec/explain` and the command line.

@@ -157,7 +157,7 @@ pub struct Settings {
     pub draft_tokens: DraftTokens,
     /// Language ids switched on or off; `*` stands for all others. By default, `{"*": true}`.
     pub languages: BTreeMap<String, bool>,
-    /// URI schemes that are completed. By default, `file` and `untitled`.
+    /// URI schemes that are completed. By default, [`SCHEMES`].
     pub schemes: Vec<String>,
     /// Globs of files that are never completed and never used as context. By default, [`SECRET_FILES`].
     pub excluded_files: Vec<String>,
@@ -192,6 +192,10 @@ pub struct Settings {
     /// Most memory in MiB for all KV caches together. By default, 1,024.
     pub kv_memory_mib: u64,
 }
+
+/// Documents that their user writes on this machine: files, what is not saved yet (`untitled` in VS Code and coc.nvim,
+/// `buffer` in Sublime Text), and the cells of notebooks.
+pub const SCHEMES: [&str; 4] = ["file", "untitled", "buffer", "vscode-notebook-cell"];
 
 /// Files that hold secrets: never completed, never prompted from.
 pub const SECRET_FILES: [&str; 16] = [
@@ -228,7 +232,7 @@ impl Default for Settings {
             temperature: None,
             draft_tokens: DraftTokens::default(),
             languages: BTreeMap::from([("*".to_owned(), true)]),
-            schemes: ["file", "untitled"].map(str::to_owned).to_vec(),
+            schemes: SCHEMES.map(str::to_owned).to_vec(),
             excluded_files: SECRET_FILES.map(str::to_owned).to_vec(),
             automatic: true,
             popup: Popup::default(),

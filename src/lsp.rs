@@ -5,6 +5,8 @@
 //! is done before the next message is looked at, and a completion takes its snapshot before any later
 //! edit. Model work happens on the engine's own thread. The way of one request: `transport` →
 //! `dispatch` → `server` → `inline_completion` (or `completion`) → [`Completer`] → `to_proto`.
+//! What clients do beyond the letter of the protocol is made good before `server`: `frames`, `json`
+//! and `message` for what is no message, `params` and `uri` for what is in it.
 //!
 //! [`Completer`]: crate::complete::Completer
 
@@ -20,7 +22,11 @@ pub mod ext;
 mod frames;
 mod from_proto;
 mod inline_completion;
+mod json;
+mod message;
 mod options;
+mod params;
+mod parent;
 mod progress;
 mod question;
 mod server;
@@ -28,6 +34,7 @@ mod session;
 mod status;
 mod to_proto;
 mod transport;
+mod uri;
 
 use std::sync::Arc;
 
@@ -47,11 +54,13 @@ pub enum End {
     Exit,
     /// `exit` without `shutdown`: exit code 1, says LSP.
     ExitWithoutShutdown,
-    /// The client closed a pipe.
+    /// The client is gone: it closed a pipe, or the process that `processId` names has ended.
     HangUp,
 }
 
-/// Serves one client until it exits or closes its end, even in the middle of a decode.
+/// Serves one client until it exits, closes its end or dies, even in the middle of a decode.
+///
+/// A method that is registered here or in `server` needs a row in `params` as well.
 ///
 /// `defaults` are the settings that the client's options are laid over.
 pub async fn serve(

@@ -195,7 +195,7 @@ pub enum Error {
     #[error("not tried, since `--offline` is set")]
     Offline,
     /// No source could give the file.
-    #[error("could not get `{name}`:{}", list(attempts))]
+    #[error("could not get `{name}`{}:{}", remedy(name, attempts), list(attempts))]
     Unavailable {
         /// The file.
         name: String,
@@ -237,6 +237,15 @@ impl fmt::Display for Attempt {
 
 fn list(attempts: &[Attempt]) -> String {
     attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
+}
+
+/// What helps where a source beyond this machine might have had the file.
+fn remedy(name: &str, attempts: &[Attempt]) -> String {
+    let is_beyond = |attempt: &Attempt| matches!(attempt.error, Error::Source(_) | Error::Offline);
+    match attempts.iter().any(is_beyond) {
+        true => format!("; `cosec-ls models pull {name}` tries again"),
+        false => String::new(),
+    }
 }
 
 fn none_or(names: &[String]) -> String {

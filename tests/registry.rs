@@ -349,6 +349,7 @@ fn sources_are_tried_in_order_and_each_says_why_it_failed() {
     let lines: Vec<_> = error.lines().collect();
     assert_eq!(lines.len(), 4, "{error}");
     assert!(lines[0].starts_with("could not get `toy`"), "{error}");
+    assert!(lines[0].contains("`cosec-ls models pull toy`"), "{error}");
     assert!(lines[1].contains("hub toys/toy/toy.gguf@abc: "), "{error}");
     assert!(lines[2].contains("toy-part4==1.0: ERROR: No matching distribution"), "{error}");
     assert!(lines[3].contains("gone.gguf: "), "{error}");

@@ -67,7 +67,7 @@ impl Backend for LocalEngine {
         let (decode, sink) = Decode::channel();
         let not_ready = match &*self.shared.state.borrow() {
             State::Fetching { model, done_bytes, total_bytes } => Some(format!(
-                "downloading {model}: {} of {} MB",
+                "downloading {model}: {} of {} MB; suggestions come when all of it is here",
                 done_bytes / 1_000_000,
                 total_bytes / 1_000_000
             )),

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tower_lsp::lsp_types::Url;
 
-use super::from_proto;
 use super::server::Server;
+use super::{from_proto, uri};
 use crate::complete::ahead::Prospect;
 use crate::text::{ByteIdx, Document, Edit, Encoding};
 
@@ -91,7 +91,7 @@ impl Server {
         let Ok((snapshot, settings)) = self.open_document(&seen.uri) else { return };
         let prospect = Prospect {
             document: from_proto::document_id(&seen.uri),
-            path: seen.uri.to_file_path().ok(),
+            path: uri::path(&seen.uri),
             snapshot: snapshot.document,
             cursor: seen.cursor,
         };

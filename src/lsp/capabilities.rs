@@ -3,7 +3,6 @@
 //! Everything is static: Neovim has no dynamic registration of inline completion.
 
 use serde_json::{Value, json};
-use tower_lsp::jsonrpc::Response;
 use tower_lsp::lsp_types::{
     CompletionOptions, ExecuteCommandOptions, InitializeResult, OneOf, PositionEncodingKind,
     ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind,
@@ -115,12 +114,9 @@ fn sync_options() -> TextDocumentSyncOptions {
 }
 
 /// Adds `inlineCompletionProvider` (LSP 3.18) to the answer to `initialize`.
-pub(super) fn with_inline_completion(response: Response) -> Response {
-    let (id, mut result) = response.into_parts();
-    if let Ok(Value::Object(result)) = &mut result
-        && let Some(Value::Object(offered)) = result.get_mut("capabilities")
-    {
+pub(super) fn with_inline_completion(mut result: Value) -> Value {
+    if let Some(Value::Object(offered)) = result.get_mut("capabilities") {
         offered.insert("inlineCompletionProvider".to_owned(), json!({}));
     }
-    Response::from_parts(id, result)
+    result
 }

@@ -14,11 +14,11 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
-use tower_lsp::jsonrpc::{Id, Response};
 use tower_lsp::lsp_types::notification::{LogMessage, Notification, Progress};
 use tower_lsp::lsp_types::{LogMessageParams, MessageType, ProgressToken};
 
 use super::frames::encode;
+use super::message::{Answered, Reply};
 
 /// Unread messages at which partial results are skipped; the next one holds them anyway.
 const BACKLOG_LIMIT: usize = 8;
@@ -28,7 +28,7 @@ const BACKLOG_LIMIT: usize = 8;
 pub(super) struct Client {
     frames: mpsc::UnboundedSender<Vec<u8>>,
     backlog: Arc<AtomicUsize>,
-    asked: Arc<DashMap<i64, oneshot::Sender<Response>>>,
+    asked: Arc<DashMap<i64, oneshot::Sender<Answered>>>,
     next_id: Arc<AtomicI64>,
 }
 
@@ -54,8 +54,8 @@ impl Client {
     }
 
     /// Answers a request.
-    pub(super) fn respond(&self, response: &Response) {
-        self.send(response);
+    pub(super) fn respond(&self, reply: &Reply) {
+        self.send(reply);
     }
 
     /// Tells something.
@@ -84,17 +84,13 @@ impl Client {
         let (sender, answer) = oneshot::channel();
         self.asked.insert(id, sender);
         self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": R::METHOD, "params": params }));
-        let (_, result) = answer.await.ok()?.into_parts();
-        serde_json::from_value(result.ok()?).ok()
+        serde_json::from_value(answer.await.ok()?.result?).ok()
     }
 
     /// Hands the editor's answer to the one who asked; he may have gone.
-    pub(super) fn answered(&self, response: Response) {
-        let Id::Number(id) = *response.id() else {
-            return;
-        };
-        if let Some((_, asker)) = self.asked.remove(&id) {
-            drop(asker.send(response));
+    pub(super) fn answered(&self, answered: Answered) {
+        if let Some((_, asker)) = answered.id.and_then(|id| self.asked.remove(&id)) {
+            drop(asker.send(answered));
         }
     }
 

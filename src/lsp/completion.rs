@@ -58,8 +58,10 @@ impl Server {
             }
             _ => {}
         };
-        let suggestion = self.ask(question, &mut { stream }).await?;
-        Ok(suggestion.map(|suggestion| entry.list(&suggestion)).unwrap_or_default())
+        Ok(match self.ask(question, &mut { stream }).await? {
+            Ok(suggestion) => entry.list(&suggestion),
+            Err(reason) => CompletionList { is_incomplete: reason.may_pass(), items: vec![] },
+        })
     }
 
     /// A client that asks both methods at every key would supersede one with the other.

@@ -1,7 +1,8 @@
 //! The open documents: the one owner of what the user has typed.
 //!
-//! Requests work on a [`Snapshot`]. A document that an edit could not be applied to is out of step
-//! with the editor and answers nothing until its whole text comes again.
+//! Requests work on a [`Snapshot`]. A document that an edit could not be applied to, or that lost one, is
+//! out of step with the editor: what is being decoded for it ends, and it answers nothing until its
+//! whole text comes again.
 
 use dashmap::DashMap;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -19,8 +20,22 @@ pub(super) struct Documents {
 struct Open {
     document: Document,
     in_step: bool,
-    closed: CancellationToken,
+    /// For those who work on this text; another token takes its place when the text is lost.
+    valid: CancellationToken,
     _cancels_when_closed: DropGuard,
+}
+
+impl Open {
+    fn new(document: Document) -> Self {
+        let valid = CancellationToken::new();
+        let _cancels_when_closed = valid.clone().drop_guard();
+        Self { document, in_step: true, valid, _cancels_when_closed }
+    }
+
+    /// The editor has another text.
+    fn lose(&mut self) {
+        *self = Self { in_step: false, ..Self::new(self.document.clone()) };
+    }
 }
 
 /// A document at one moment.
@@ -28,7 +43,7 @@ struct Open {
 pub(super) struct Snapshot {
     /// The text.
     pub(super) document: Document,
-    /// Cancelled when the document is closed, by the user or by the end of the server.
+    /// Cancelled when the document is closed, by the user or by the end of the server, or lost.
     pub(super) closed: CancellationToken,
 }
 
@@ -38,7 +53,7 @@ pub(super) enum DocumentError {
     /// There was no `didOpen`.
     #[error("the document is not open")]
     NotOpen,
-    /// An earlier edit did not fit.
+    /// An earlier edit did not fit or could not be read.
     #[error("the document is out of step with the editor; reopen it")]
     OutOfStep,
     /// This edit does not fit.
@@ -49,17 +64,26 @@ pub(super) enum DocumentError {
 impl Documents {
     /// Opens or reopens a document.
     pub(super) fn open(&self, uri: Url, document: Document) {
-        let closed = CancellationToken::new();
-        let _cancels_when_closed = closed.clone().drop_guard();
-        self.open.insert(uri, Open { document, in_step: true, closed, _cancels_when_closed });
+        self.open.insert(uri, Open::new(document));
     }
 
-    /// Applies a change and returns the text after it.
+    /// A change of the document was lost.
+    pub(super) fn lose(&self, uri: &Url) {
+        if let Some(mut open) = self.open.get_mut(uri) {
+            open.lose();
+        }
+    }
+
+    /// A change was lost, and nobody knows of which document.
+    pub(super) fn lose_all(&self) {
+        self.open.iter_mut().for_each(|mut open| open.lose());
+    }
+
+    /// Applies a change and returns the text after it. What comes before a whole text does not matter.
     ///
     /// # Errors
     ///
-    /// When the document is not open or the change does not fit. A change of an old version is
-    /// merely skipped; any other leaves the document out of step.
+    /// When the document is not open, or the change does not fit, which leaves the document out of step.
     pub(super) fn change(
         &self,
         uri: &Url,
@@ -68,17 +92,16 @@ impl Documents {
         encoding: Encoding,
     ) -> Result<Document, DocumentError> {
         let mut open = self.open.get_mut(uri).ok_or(DocumentError::NotOpen)?;
-        if edits.iter().any(|edit| edit.range.is_none()) {
-            open.in_step = true;
-        }
-        if !open.in_step {
+        let whole_text = edits.iter().rposition(|edit| edit.range.is_none());
+        if !open.in_step && whole_text.is_none() {
             return Err(DocumentError::OutOfStep);
         }
-        let applied = open.document.apply(version, edits, encoding);
-        if let Err(EditError::BeyondEnd { .. } | EditError::Reversed { .. }) = applied {
-            open.in_step = false;
+        let edits = &edits[whole_text.unwrap_or(0)..];
+        if let Err(error) = open.document.apply(version, edits, encoding) {
+            open.lose();
+            return Err(error.into());
         }
-        applied?;
+        open.in_step = true;
         Ok(open.document.clone())
     }
 
@@ -106,6 +129,6 @@ impl Documents {
         if !open.in_step {
             return Err(DocumentError::OutOfStep);
         }
-        Ok(Snapshot { document: open.document.clone(), closed: open.closed.clone() })
+        Ok(Snapshot { document: open.document.clone(), closed: open.valid.clone() })
     }
 }

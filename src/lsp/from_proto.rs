@@ -9,7 +9,7 @@ use crate::complete::Trigger;
 use crate::engine::DocumentId;
 use crate::text::{ByteIdx, Document, Edit, Encoding, Position};
 
-/// A document's name in the layers below.
+/// A document's name in the layers below. The rim has given the URI its one spelling (`uri.rs`).
 pub(super) fn document_id(uri: &lsp::Url) -> DocumentId {
     DocumentId(uri.as_str().into())
 }

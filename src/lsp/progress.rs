@@ -19,17 +19,13 @@ struct Shown {
 }
 
 impl Server {
-    /// Follows the models' state; never returns while they live. Failures go to the client's log, each
-    /// once, even where it shows no progress.
+    /// Follows the models' state; never returns while they live.
     pub(super) async fn keep_showing_progress(&self) {
         let mut states = self.backend.state();
         let mut bar = None;
         let mut n_bars = 0;
         loop {
             let state = states.borrow_and_update().clone();
-            if let State::Failed { reason } = &state {
-                self.tell_failure(reason);
-            }
             match (shown(&state), &mut bar) {
                 (None, None) => {}
                 (None, Some(_)) => bar = None,
@@ -45,10 +41,23 @@ impl Server {
             }
         }
     }
-}
 
-impl Server {
-    /// Tells the client that the models have failed, each failure once.
+    /// Writes to the client's log why the models cannot be loaded, also where it shows no progress; never returns while
+    /// they live.
+    pub(super) async fn keep_telling_of_failures(&self) {
+        let mut states = self.backend.state();
+        loop {
+            if let State::Failed { reason } = &*states.borrow_and_update() {
+                self.tell_failure(reason);
+            }
+            if states.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the client that the models have failed. They are tried again and again while people type, so each failure
+    /// is told once.
     pub(super) fn tell_failure(&self, reason: &str) {
         if self.session.is_news(reason) {
             self.client.log(MessageType::ERROR, reason.to_owned());

@@ -12,9 +12,9 @@ use tower_lsp::lsp_types::{Position, Url};
 
 use super::documents::{DocumentError, Snapshot};
 use super::ext::SelectedCompletionInfo;
-use super::from_proto;
 use super::server::Server;
 use super::to_proto::Failure;
+use super::{from_proto, uri};
 use crate::complete::{Answer, Query, Reason, Suggestion, Trigger, Unfinished};
 use crate::config::Settings;
 
@@ -84,7 +84,7 @@ impl Server {
         });
         let query = Query {
             document: from_proto::document_id(uri),
-            path: uri.to_file_path().ok(),
+            path: uri::path(uri),
             cursor: document.byte_of(from_proto::position(position), encoding),
             trigger,
             selected,
@@ -109,7 +109,7 @@ impl Server {
         Ok((self.documents.snapshot(uri)?, settings))
     }
 
-    /// Asks the completer. None where there is nothing to show; the reason is noted.
+    /// Asks the completer. Where there is nothing to show, the reason is noted.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl Server {
         &self,
         question: Question,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
-    ) -> Result<Option<Suggestion>, Failure> {
+    ) -> Result<Result<Suggestion, Reason>, Failure> {
         let Question { query, uri, settings, closed } = question;
         self.last_seen.asked();
         let cursor = query.cursor;
@@ -129,14 +129,14 @@ impl Server {
             () = closed.cancelled() => Answer::Superseded,
         };
         match answer {
-            Answer::Suggestion(suggestion) => Ok(Some(suggestion)),
+            Answer::Suggestion(suggestion) => Ok(Ok(suggestion)),
             Answer::Nothing(reason) => {
                 self.last_seen.answered_nothing(uri, cursor);
                 if let Reason::Failed(why) = &reason {
                     self.tell_failure(why);
                 }
                 self.session.note_reason(reason.to_string());
-                Ok(None)
+                Ok(Err(reason))
             }
             Answer::Superseded => Err(Failure::Cancelled),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tower_lsp::jsonrpc::Result;
+use tower_lsp::lsp_types::notification::{DidOpenTextDocument, Notification};
 use tower_lsp::lsp_types::{
     CompletionParams, CompletionResponse, DidChangeConfigurationParams,
     DidChangeTextDocumentParams, DidChangeWatchedFilesParams, DidChangeWorkspaceFoldersParams,
@@ -26,11 +27,11 @@ use super::ext::{
 };
 use super::session::Session;
 use super::status::Status;
-use super::{from_proto, to_proto};
+use super::{from_proto, to_proto, uri};
 use crate::complete::Completer;
 use crate::config::Settings;
 use crate::engine::Backend;
-use crate::text::Document;
+use crate::text::{Document, Encoding};
 
 /// One connection's state, and who does the work.
 pub(super) struct Server {
@@ -67,6 +68,21 @@ impl Server {
     /// Reads the parameters of `initialize` as they came, with what lsp-types has no field for.
     pub(super) fn meet(&self, params: Option<&Value>) {
         self.session.meet(params.unwrap_or(&Value::Null));
+    }
+
+    /// Whether columns are UTF-16 units.
+    pub(super) fn counts_utf16(&self) -> bool {
+        self.session.client().encoding == Encoding::Utf16
+    }
+
+    /// `method`, if that is known, has brought text of this document, or of an unknown one, that cannot be read.
+    pub(super) fn lose(&self, method: Option<&str>, uri: Option<&Url>) {
+        let Some(uri) = uri else { return self.documents.lose_all() };
+        if method == Some(DidOpenTextDocument::METHOD) {
+            let unknown = Document::new("", 0, &uri::language(uri));
+            self.documents.open(uri.clone(), unknown);
+        }
+        self.documents.lose(uri);
     }
 
     /// `textDocument/inlineCompletion`.
@@ -121,7 +137,12 @@ impl LanguageServer for Server {
     async fn initialized(&self, _: InitializedParams) {
         self.report_mistakes();
         self.pull_wanted.wish();
-        tokio::join!(self.keep_pulling(), self.keep_showing_progress(), self.keep_looking_ahead());
+        tokio::join!(
+            self.keep_pulling(),
+            self.keep_showing_progress(),
+            self.keep_telling_of_failures(),
+            self.keep_looking_ahead(),
+        );
     }
 
     async fn shutdown(&self) -> Result<()> {
@@ -130,7 +151,10 @@ impl LanguageServer for Server {
     }
 
     async fn did_open(&self, params: DidOpenTextDocumentParams) {
-        let opened = params.text_document;
+        let mut opened = params.text_document;
+        if opened.language_id.is_empty() {
+            opened.language_id = uri::language(&opened.uri);
+        }
         let document = Document::new(&opened.text, opened.version, &opened.language_id);
         self.documents.open(opened.uri.clone(), document);
         self.last_seen.opened(opened.uri);

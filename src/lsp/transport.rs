@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::FramedRead;
-use tower_lsp::jsonrpc::Request;
 
 use super::End;
 use super::client::Outgoing;
 use super::dispatch::{Answer, Dispatch};
-use super::frames::{Frames, Incoming};
+use super::frames::Frames;
+use super::message::{Call, Message, Reply};
+use super::parent::Parent;
 
 /// Time for a client to take the last messages before we go.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -32,7 +34,7 @@ pub(super) async fn run(
     dispatch: Dispatch,
     outgoing: Outgoing,
 ) -> End {
-    let mut connection = Connection { dispatch, running: FuturesUnordered::new() };
+    let mut connection = Connection::new(dispatch);
     let mut writing = pin!(outgoing.write_to(output));
     let end = tokio::select! {
         end = connection.listen(input) => end,
@@ -47,49 +49,81 @@ pub(super) async fn run(
 struct Connection {
     dispatch: Dispatch,
     running: FuturesUnordered<Answer>,
+    parent: Parent,
+    /// What `exit` means at this time.
+    end: End,
 }
 
 impl Connection {
+    fn new(dispatch: Dispatch) -> Self {
+        Self {
+            dispatch,
+            running: FuturesUnordered::new(),
+            parent: Parent::default(),
+            end: End::ExitWithoutShutdown,
+        }
+    }
+
     /// Reads and runs handlers until the client is done.
     async fn listen(&mut self, input: impl AsyncRead + Unpin) -> End {
         let mut frames = FramedRead::new(input, Frames::default());
-        let mut end = End::ExitWithoutShutdown;
         loop {
             let message = tokio::select! {
                 // Handlers first: what an answer of the client brought about (its configuration) is
                 // in effect before its next message is looked at.
                 biased;
-                Some(response) = self.running.next() => {
-                    response.iter().for_each(|response| self.dispatch.client().respond(response));
+                Some(reply) = self.running.next() => {
+                    reply.iter().for_each(|reply| self.dispatch.client().respond(reply));
                     continue;
                 }
+                () = self.parent.gone() => return End::HangUp,
                 message = frames.next() => message,
             };
             let Some(Ok(message)) = message else {
                 return End::HangUp;
             };
             match message {
-                Err(bad) => {
-                    tracing::warn!("{bad}");
-                    self.dispatch.client().respond(&bad.response());
-                }
-                Ok(Incoming::Response(response)) => self.dispatch.client().answered(response),
-                Ok(Incoming::Request(request)) if request.method() == "exit" => return end,
-                Ok(Incoming::Request(request)) => {
-                    if request.method() == "shutdown" {
-                        end = End::Exit;
+                Err(bad) => self.dispatch.refuse(&bad),
+                Ok(body) => {
+                    for message in Message::read(body) {
+                        if let Some(end) = self.take(message).await {
+                            return end;
+                        }
                     }
-                    self.start(request).await;
                 }
             }
         }
     }
 
+    /// Starts what a message asks for; how the connection ends, if it does.
+    async fn take(&mut self, message: Message) -> Option<End> {
+        match message {
+            Message::Nonsense(id) => self.dispatch.client().respond(&Reply::to_nonsense(id)),
+            Message::Answer(answered) => self.dispatch.client().answered(answered),
+            Message::Call(call) if call.method == "exit" => {
+                if let Some(id) = call.id.filter(|id| !id.is_null()) {
+                    self.dispatch.client().respond(&Reply::new(id, Ok(Value::Null)));
+                }
+                return Some(self.end);
+            }
+            Message::Call(call) => self.start(call).await,
+        }
+        None
+    }
+
     /// Starts a handler: what it does before its first await is done when this returns.
-    async fn start(&mut self, request: Request) {
-        let mut answer = self.dispatch.call(request);
+    async fn start(&mut self, call: Call) {
+        match call.method.as_str() {
+            // The first one counts.
+            "initialize" if !self.parent.is_named() => {
+                self.parent = Parent::named_by(call.params.as_ref());
+            }
+            "shutdown" => self.end = End::Exit,
+            _ => {}
+        }
+        let Some(mut answer) = self.dispatch.call(call) else { return };
         match futures::poll!(&mut answer) {
-            Poll::Ready(Some(response)) => self.dispatch.client().respond(&response),
+            Poll::Ready(Some(reply)) => self.dispatch.client().respond(&reply),
             Poll::Ready(None) => {}
             Poll::Pending => self.running.push(answer),
         }

@@ -30,7 +30,7 @@ impl Document {
         Self { rope: Rope::from_str(text), version, language: language.into() }
     }
 
-    /// The editor's version of this text; grows with every change.
+    /// The editor's version of this text, as the editor counts.
     pub fn version(&self) -> i32 {
         self.version
     }

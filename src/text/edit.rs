@@ -20,14 +20,6 @@ pub struct Edit {
 /// Why a document was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
-    /// The editor's versions must grow.
-    #[error("version {got} does not follow version {current}")]
-    OldVersion {
-        /// Version of the document.
-        current: i32,
-        /// Version of the change.
-        got: i32,
-    },
     /// The change is about a line that the document does not have.
     #[error("line {line} is beyond the end of a document of {line_count} lines")]
     BeyondEnd {
@@ -56,21 +48,18 @@ impl Edit {
 }
 
 impl Document {
-    /// Applies `edits` in order, each to the text that the one before it left.
+    /// Applies `edits` in order, each to the text that the one before it left. Any `version` will do: editors count as
+    /// they like, and an edit that is left out costs more than one that was numbered oddly.
     ///
     /// # Errors
     ///
-    /// When `version` is not greater than the document's, or a range names no place in the text.
-    /// The document is then as it was.
+    /// When a range names no place in the text. The document is then as it was.
     pub fn apply(
         &mut self,
         version: i32,
         edits: &[Edit],
         encoding: Encoding,
     ) -> Result<(), EditError> {
-        if version <= self.version {
-            return Err(EditError::OldVersion { current: self.version, got: version });
-        }
         let mut changed = self.clone();
         for edit in edits {
             changed.apply_one(edit, encoding)?;
@@ -264,19 +253,25 @@ mod tests {
         let beyond = replace(at(3, 0)..at(3, 0), "y");
         let reversed = replace(at(0, 1)..at(0, 0), "y");
         let errors = [
-            document.apply(4, &[], Encoding::Utf8),
             document.apply(5, &[good.clone(), beyond], Encoding::Utf8),
             document.apply(5, &[good, reversed], Encoding::Utf8),
         ];
         assert!(matches!(
             errors,
-            [
-                Err(EditError::OldVersion { current: 4, got: 4 }),
-                Err(EditError::BeyondEnd { line: 3, line_count: 2 }),
-                Err(EditError::Reversed { .. }),
-            ]
+            [Err(EditError::BeyondEnd { line: 3, line_count: 2 }), Err(EditError::Reversed { .. }),]
         ));
         assert_eq!((text_of(&document).as_str(), document.version()), ("a\n", 4));
+    }
+
+    #[test]
+    fn any_version_will_do() {
+        let mut document = Document::new("", 3, "");
+        for version in [3, 3, 1, 0, -7, i32::MAX, i32::MIN] {
+            let end = at(0, document.len().0 as u32);
+            document.apply(version, &[replace(end..end, "x")], Encoding::Utf8).unwrap();
+            assert_eq!(document.version(), version);
+        }
+        assert_eq!(text_of(&document), "xxxxxxx");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The popup menu's entry.
 
+use cosec_ls::engine::Finish;
 use expect_test::expect;
 use serde_json::{Value, json};
 
@@ -65,6 +66,36 @@ async fn silence_is_an_empty_list() {
     let id = server.request(COMPLETION, ask(0, 4)).await;
     script.run().await.done(cosec_ls::engine::Finish::EndOfText);
     assert_eq!(server.result(id).await, json!({ "isIncomplete": false, "items": [] }));
+    server.finish().await;
+}
+
+/// A client asks again where more may come, and only there.
+#[tokio::test]
+async fn a_list_is_complete_unless_more_may_come() {
+    for (finish, is_incomplete) in [
+        (Finish::NotReady("the models are loading".to_owned()), true),
+        (Finish::NotReady("downloading base: 3 of 9 MB".to_owned()), true),
+        (Finish::Failed("out of memory".to_owned()), false),
+        (Finish::EndOfText, false),
+    ] {
+        let (mut server, mut script) = TestServer::start("x = ").await;
+        let id = server.request(COMPLETION, ask(0, 4)).await;
+        script.run().await.done(finish);
+        let expect = json!({ "isIncomplete": is_incomplete, "items": [] });
+        assert_eq!(server.result(id).await, expect);
+        server.finish().await;
+    }
+    let early = json!({ "capabilities": {}, "initializationOptions": { "earlyAnswerMs": 1 } });
+    let (mut server, mut script) = TestServer::with(early, "def f():\n    ").await;
+    let id = server.request(COMPLETION, ask(1, 4)).await;
+    let run = script.run().await;
+    run.text("return 1\n");
+    let list = server.result(id).await;
+    assert_eq!(
+        (&list["isIncomplete"], &list["items"][0]["label"]),
+        (&json!(true), &json!("return 1"))
+    );
+    run.done(Finish::EndOfText);
     server.finish().await;
 }
 

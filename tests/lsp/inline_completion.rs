@@ -129,23 +129,22 @@ async fn silence_is_an_empty_list_and_has_a_reason() {
 }
 
 #[tokio::test]
-async fn only_files_and_unsaved_buffers_are_completed() {
+async fn only_what_its_user_writes_here_is_completed() {
     let (mut server, mut script) = TestServer::start("").await;
-    for (uri, scheme) in
-        [("vscode-notebook-cell:/a.ipynb#1", "vscode-notebook-cell"), ("git:/x", "git")]
-    {
+    for (uri, scheme) in [("output:/log", "output"), ("git:/x", "git"), ("x.py", "nameless")] {
         server.open(uri, "x = ").await;
         let ask = with(at(0, 4), json!({ "textDocument": { "uri": uri } }));
         assert_eq!(server.call(INLINE, ask).await, json!({ "items": [] }));
         let reason = format!("documents of scheme `{scheme}` are switched off");
         assert_eq!(server.status().await["lastEmptyReason"], reason);
     }
-    let untitled = "untitled:Untitled-1";
-    server.open(untitled, "x = ").await;
-    let ask = with(at(0, 4), json!({ "textDocument": { "uri": untitled } }));
-    let id = server.request(INLINE, ask).await;
-    script.say("1").await;
-    assert_eq!(server.result(id).await["items"][0]["insertText"], "1");
+    for uri in ["untitled:Untitled-1", "file://", "buffer:3", "vscode-notebook-cell:/a.ipynb#1"] {
+        server.open(uri, "x = ").await;
+        let ask = with(at(0, 4), json!({ "textDocument": { "uri": uri } }));
+        let id = server.request(INLINE, ask).await;
+        script.say("1").await;
+        assert_eq!(server.result(id).await["items"][0]["insertText"], "1", "{uri}");
+    }
     server.finish().await;
 }
 

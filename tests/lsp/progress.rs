@@ -66,6 +66,42 @@ async fn a_client_without_progress_is_left_alone_but_told_of_failure() {
 }
 
 #[tokio::test]
+async fn each_reason_of_a_failure_is_told_once_until_it_goes_well() {
+    let (mut server, script) = TestServer::start("").await;
+    server.status().await;
+    let failed = |reason: &str| State::Failed { reason: reason.to_owned() };
+    let loading = || State::Loading { profile: "default".to_owned() };
+    for (state, told) in [
+        (failed("no base"), true),
+        (loading(), false),
+        (failed("no base"), false),
+        (failed("no memory"), true),
+        (failed("no base"), false),
+        (ready(None), false),
+        (failed("no base"), true),
+    ] {
+        script.state.send(state.clone()).unwrap();
+        if told {
+            let message = server.notification("window/logMessage").await;
+            assert_eq!(message["type"], 1, "{state:?}");
+        }
+        server.status().await;
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_creates_progress_is_told_of_failure() {
+    let (mut server, script) = TestServer::with(showing(), "").await;
+    server.status().await;
+    script.state.send(fetching(100)).unwrap();
+    server.asked("window/workDoneProgress/create").await;
+    script.state.send(State::Failed { reason: "no such file".to_owned() }).unwrap();
+    server.notification("window/logMessage").await;
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_client_that_never_creates_progress_blocks_nothing() {
     let (mut server, script) = TestServer::with(showing(), "").await;
     server.status().await;

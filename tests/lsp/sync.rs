@@ -62,17 +62,6 @@ async fn a_document_that_is_not_open_has_no_suggestions() {
 }
 
 #[tokio::test]
-async fn an_old_version_is_skipped() {
-    let (mut server, mut script) = TestServer::start("x = ").await;
-    server.send(&[edit(1, 0, 0..4, ""), edit(-3, 0, 0..4, ""), edit(2, 0, 0..1, "y")]).await;
-    let id = server.request(INLINE, at(0, 4)).await;
-    let request = script.say("1").await;
-    assert_eq!(request.prompt.left, "y = ");
-    server.result(id).await;
-    server.finish().await;
-}
-
-#[tokio::test]
 async fn after_an_edit_that_does_not_fit_only_the_whole_text_helps() {
     let (mut server, mut script) = TestServer::start("x = ").await;
     server.send(&[edit(2, 7, 0..0, "y"), edit(3, 0, 0..1, "y")]).await;
