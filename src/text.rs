@@ -8,6 +8,7 @@ pub mod document;
 pub mod edit;
 pub mod language;
 pub mod position;
+mod private_key;
 
 pub use document::Document;
 pub use edit::{Edit, EditError};

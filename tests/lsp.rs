@@ -8,6 +8,7 @@ mod documentation;
 mod explain;
 mod inline_completion;
 mod lifecycle;
+mod lines;
 mod out_of_step;
 mod progress;
 mod rim;

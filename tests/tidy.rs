@@ -40,7 +40,8 @@ const ANYWHERE: &str = "anywhere";
 
 /// Where each dependency may be named: modules with all that is below them, or single files. The table in
 /// `docs/ARCHITECTURE.md` has the same rows.
-const OUTSIDE_CRATES: [(&str, &[&str]); 36] = [
+const OUTSIDE_CRATES: [(&str, &[&str]); 37] = [
+    ("aho_corasick", &["text/private_key.rs"]),
     ("anyhow", &["cli"]),
     ("candle_core", &["model", "train"]),
     ("candle_nn", &["model", "train/loss.rs"]),
@@ -54,6 +55,7 @@ const OUTSIDE_CRATES: [(&str, &[&str]); 36] = [
     ("hf_hub", &["registry/hub.rs"]),
     ("indicatif", &["cli"]),
     ("libc", &["kernel/bf16.rs", "kernel/memory.rs", "eval/sandbox.rs"]),
+    ("linguist", &["text/language.rs"]),
     ("memmap2", &["model/gguf.rs"]),
     ("plotters", &["train/log.rs", "eval/figure.rs"]),
     ("pulp", &["kernel"]),

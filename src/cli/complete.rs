@@ -12,7 +12,8 @@ use crate::complete::{Explanation, Reason, Suggestion};
 use crate::config::{DraftTokens, Mode, Settings, ranges};
 use crate::engine::{Finish, RequestStats, Role, State, TokenTrace};
 use crate::registry::Registry;
-use crate::text::language::language_of;
+use crate::text::language::language_of_text;
+use crate::text::{ByteIdx, Document};
 
 use super::doctor::describe_adapter;
 use super::session::Session;
@@ -118,10 +119,15 @@ impl Place {
             );
         };
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {path}"))?;
+        if let Some(encoding) = other_encoding(&bytes) {
+            bail!(
+                "{path} is {encoding}; only UTF-8 is read: `iconv -f {encoding} -t UTF-8` turns it into that"
+            );
+        }
         let text = String::from_utf8(bytes).with_context(|| format!("{path} is not UTF-8 text"))?;
         let cursor = locate(&text, line, column).with_context(|| path.to_owned())?;
         let path = std::path::absolute(path).with_context(|| path.to_owned())?;
-        let language = language_of(&path).to_owned();
+        let language = language_of_text(&path, &text).to_owned();
         Ok(Self { name: path.display().to_string(), path: Some(path), text, language, cursor })
     }
 
@@ -137,9 +143,10 @@ impl Place {
     }
 
     /// The cursor's line up to the cursor.
-    fn left(&self) -> &str {
-        let before = &self.text[..self.cursor];
-        before.rsplit('\n').next().unwrap_or(before)
+    fn left(&self) -> String {
+        let document = Document::new(&self.text, 0, "");
+        let cursor = ByteIdx(self.cursor);
+        document.slice(document.line_start(cursor)..cursor)
     }
 }
 
@@ -155,21 +162,32 @@ fn split_place(argument: &str) -> Option<(&str, usize, Option<usize>)> {
     Some((rest, last, None))
 }
 
-/// The byte of a line and column, both from 1; a column counts characters.
-fn locate(text: &str, line: usize, column: Option<usize>) -> Result<usize> {
-    let mut start = 0;
-    let mut lines = text.split_inclusive('\n');
-    for _ in 1..line {
-        start += lines.next().map_or(0, str::len);
+/// The encoding of a text that is not in UTF-8, as `iconv` calls it, told by its byte order mark, or by ASCII letters
+/// with a zero beside each.
+fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        [1..=0x7f, 0, 1..=0x7f, 0, ..] => Some("UTF-16LE"),
+        [0, 1..=0x7f, 0, 1..=0x7f, ..] => Some("UTF-16BE"),
+        _ => None,
     }
-    let n_lines = text.split('\n').count();
+}
+
+/// The byte of a line and column, both from 1; a column counts characters, and a byte order mark is none. Lines are those
+/// of [`Document`], and so an editor's.
+fn locate(text: &str, line: usize, column: Option<usize>) -> Result<usize> {
+    let document = Document::new(text, 0, "");
+    let n_lines = document.line_count();
     if line == 0 || line > n_lines {
         bail!("there is no line {line}: the file has {n_lines}");
     }
-    let content = lines.next().unwrap_or("").trim_end_matches(['\n', '\r']);
+    let start = document.n_th_line_start(line - 1).max(document.start()).0;
+    let end = document.n_th_line_end(line - 1).0;
     let Some(column) = column else {
-        return Ok(start + content.len());
+        return Ok(end);
     };
+    let content = &text[start..end];
     let mut columns = content.char_indices().map(|(at, _)| at).chain([content.len()]);
     let at = column.checked_sub(1).and_then(|column| columns.nth(column));
     let n_columns = content.chars().count() + 1;
@@ -404,6 +422,39 @@ mod tests {
         assert_eq!(error(4, None), "there is no line 4: the file has 3");
         assert_eq!(error(2, Some(4)), "line 2 has columns 1 to 3, not 4");
         assert_eq!(error(2, Some(0)), "line 2 has columns 1 to 3, not 0");
+    }
+
+    #[test]
+    fn lines_are_those_of_an_editor() {
+        for (text, line, column, byte) in [
+            ("a\rbc\rd", 2, Some(2), 3),
+            ("a\rbc\rd", 3, None, 6),
+            ("a\r\nbc", 2, Some(1), 3),
+            ("a\r\n\rb", 3, Some(1), 4),
+            ("\u{feff}ab\nc", 1, Some(1), 3),
+            ("\u{feff}ab\nc", 1, Some(3), 5),
+            ("\u{feff}ab\nc", 2, Some(1), 6),
+            ("\u{feff}", 1, None, 3),
+            ("a\u{2028}b\u{c}c\u{b}d\u{85}e", 1, Some(9), 11),
+        ] {
+            assert_eq!(locate(text, line, column).unwrap(), byte, "{text:?}");
+        }
+        assert!(locate("a\u{2028}b\u{c}c\u{85}d", 2, None).is_err());
+        assert!(locate("\u{feff}ab", 1, Some(4)).is_err());
+    }
+
+    #[test]
+    fn other_encodings_are_told() {
+        let utf_16 =
+            |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        assert_eq!(other_encoding(&utf_16("\u{feff}a = 1")), Some("UTF-16"));
+        assert_eq!(other_encoding(&utf_16("a = 1")), Some("UTF-16LE"));
+        assert_eq!(other_encoding(b"\xfe\xff\0a"), Some("UTF-16"));
+        assert_eq!(other_encoding(b"\0a\0b"), Some("UTF-16BE"));
+        assert_eq!(other_encoding(b"\xff\xfe\0\0a\0\0\0"), Some("UTF-32"));
+        for text in ["", "a", "\u{feff}a", "\u{ff}\u{fe}", "a\0b"] {
+            assert_eq!(other_encoding(text.as_bytes()), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -10,9 +10,13 @@ use std::sync::Arc;
 use ropey::Rope;
 
 use super::ByteIdx;
+use super::language::editor_id;
 
 /// Text that is looked at for a NUL byte; git looks at as many.
 const BINARY_PROBE_BYTES: usize = 8000;
+
+/// What some programs write at the start of a file in UTF-8.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What the user has typed into one buffer.
 ///
@@ -25,9 +29,10 @@ pub struct Document {
 }
 
 impl Document {
-    /// A document as the editor opened it. `language` is the editor's language id (`python`).
+    /// A document as the editor opened it. `language` is the editor's language id, however the editor spells it
+    /// ([`editor_id`]).
     pub fn new(text: &str, version: i32, language: &str) -> Self {
-        Self { rope: Rope::from_str(text), version, language: language.into() }
+        Self { rope: Rope::from_str(text), version, language: editor_id(language).into() }
     }
 
     /// The editor's version of this text, as the editor counts.
@@ -35,7 +40,7 @@ impl Document {
         self.version
     }
 
-    /// The editor's language id.
+    /// The language id, spelled as [`editor_id`] does.
     pub fn language(&self) -> &str {
         &self.language
     }
@@ -45,18 +50,29 @@ impl Document {
         ByteIdx(self.rope.len_bytes())
     }
 
+    /// Where the text begins, behind a byte order mark.
+    pub fn start(&self) -> ByteIdx {
+        let has_mark = self.rope.get_char(0) == Some(BYTE_ORDER_MARK);
+        ByteIdx(if has_mark { BYTE_ORDER_MARK.len_utf8() } else { 0 })
+    }
+
     /// Whether there is no text at all.
     pub fn is_empty(&self) -> bool {
         self.rope.len_bytes() == 0
     }
 
-    /// A piece of the text as it is, line ends included.
+    /// A piece of the text as it is, line ends included. A byte order mark at the start of the text is no part of it:
+    /// editors that send one count it in columns, but it is nothing that anybody wrote.
     ///
     /// # Panics
     ///
     /// When an end of `range` lies beyond the text or inside a character, or the ends are reversed.
     pub fn slice(&self, range: Range<ByteIdx>) -> String {
-        self.rope.byte_slice(range.start.0..range.end.0).to_string()
+        let piece = self.rope.byte_slice(range.start.0..range.end.0).to_string();
+        match piece.strip_prefix(BYTE_ORDER_MARK) {
+            Some(rest) if range.start.0 == 0 => rest.to_owned(),
+            _ => piece,
+        }
     }
 
     /// The nearest character boundary at or before `at`; the end of the text for a place beyond it.
@@ -191,6 +207,24 @@ mod tests {
         let other = text.with_replaced(ByteIdx(1)..ByteIdx(3), "xy");
         assert_eq!(other.slice(ByteIdx(0)..other.len()), "axyb");
         assert_eq!(text.slice(ByteIdx(0)..text.len()), "aéb");
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_and_is_not_read() {
+        let text = document("\u{feff}ab\n\u{feff}c");
+        assert_eq!((text.start(), text.len()), (ByteIdx(3), ByteIdx(10)));
+        assert_eq!(text.slice(ByteIdx(0)..text.len()), "ab\n\u{feff}c");
+        assert_eq!(text.slice(ByteIdx(0)..ByteIdx(3)), "");
+        assert_eq!((document("ab").start(), document("").start()), (ByteIdx(0), ByteIdx(0)));
+    }
+
+    #[test]
+    fn the_language_is_spelled_in_one_way() {
+        let language = |id| Document::new("", 1, id).language().to_owned();
+        assert_eq!(
+            ["sh", "tsx", "rust", "unheard-of", ""].map(language),
+            ["shellscript", "typescriptreact", "rust", "unheard-of", ""]
+        );
     }
 
     #[test]
