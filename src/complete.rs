@@ -22,11 +22,14 @@ use question::Question;
 pub mod ahead;
 pub mod ask;
 pub mod brackets;
+pub mod file_names;
 pub mod file_rules;
 pub mod finished;
 pub mod job;
 pub mod journal;
+pub mod links;
 pub mod memory;
+pub mod path_globs;
 pub mod question;
 pub mod style;
 pub mod surroundings;
@@ -34,7 +37,9 @@ pub mod trigger;
 pub mod trim;
 pub mod typed_through;
 
+pub use file_rules::Exclusions;
 pub use journal::Feedback;
+pub use links::Links;
 
 /// One question.
 #[derive(Clone, Debug)]
@@ -43,6 +48,8 @@ pub struct Query {
     pub document: DocumentId,
     /// Where the document lives on disk, for path globs; absent for unsaved buffers.
     pub path: Option<PathBuf>,
+    /// Where the symbolic links of that path lead.
+    pub links: Links,
     /// The text at the time of the question.
     pub snapshot: Document,
     /// The cursor; at most the length of the text, on a character boundary.
@@ -133,6 +140,12 @@ pub enum Reason {
     /// The document looks like no text.
     #[error("the document is not text")]
     Binary,
+    /// A private key stands in the document.
+    #[error("the document holds a private key")]
+    PrivateKey,
+    /// Whether the document's path is a link to a secret file cannot be told.
+    #[error("the file system does not say whether the file is a link to a secret one")]
+    Links,
     /// Too much text to the right of the cursor.
     #[error("the cursor is in the middle of a line")]
     MidLine,
@@ -266,6 +279,16 @@ impl Completer {
         })
     }
 
+    /// The workspace folders, which globs of the settings are relative to, are these from now on.
+    pub fn set_folders(&self, folders: Vec<PathBuf>) {
+        self.shared.journal.set_folders(folders);
+    }
+
+    /// Which exclusions are in force under `settings`.
+    pub fn exclusions(&self, settings: &Settings) -> Exclusions {
+        self.shared.journal.rules(settings).exclusions()
+    }
+
     /// Why the last question that got nothing got nothing.
     pub fn last_reason(&self) -> Option<Reason> {
         self.shared.journal.last_reason()
@@ -277,6 +300,9 @@ impl Completer {
         settings: &Settings,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Answer {
+        if query.links.paths().is_none() {
+            query.links.settle().await;
+        }
         match Question::new(&self.shared, query, settings) {
             Ok(question) => question.answer(on_partial).await,
             Err(reason) => Answer::Nothing(reason),

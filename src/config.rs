@@ -5,6 +5,7 @@
 
 pub mod draft_tokens;
 pub mod ranges;
+pub mod secret_files;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use draft_tokens::{DraftTokens, MAX_DRAFT_TOKENS};
+pub use secret_files::SECRET_FILES;
 
 /// Who chooses the tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +161,9 @@ pub struct Settings {
     pub languages: BTreeMap<String, bool>,
     /// URI schemes that are completed. By default, [`SCHEMES`].
     pub schemes: Vec<String>,
-    /// Globs of files that are never completed and never used as context. By default, [`SECRET_FILES`].
+    /// Globs of files that are never completed and never used as context, besides those of [`SECRET_FILES`]. One that
+    /// begins with `!` takes files back, `!default` all of [`SECRET_FILES`]; of those that match, the last one counts. By
+    /// default, empty.
     pub excluded_files: Vec<String>,
     /// Whether suggestions come while typing, or only when asked for. By default, true.
     pub automatic: bool,
@@ -197,26 +201,6 @@ pub struct Settings {
 /// `buffer` in Sublime Text), and the cells of notebooks.
 pub const SCHEMES: [&str; 4] = ["file", "untitled", "buffer", "vscode-notebook-cell"];
 
-/// Files that hold secrets: never completed, never prompted from.
-pub const SECRET_FILES: [&str; 16] = [
-    "**/.env",
-    "**/.env.*",
-    "**/*.env",
-    "**/*.pem",
-    "**/*.key",
-    "**/*.crt",
-    "**/*.cert",
-    "**/*.p12",
-    "**/*.pfx",
-    "**/*.kdbx",
-    "**/id_{rsa,dsa,ecdsa,ed25519}*",
-    "**/.netrc",
-    "**/.pgpass",
-    "**/.npmrc",
-    "**/secrets.{yml,yaml,toml,json}",
-    "**/{.aws,.ssh,.gnupg}/**",
-];
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -233,7 +217,7 @@ impl Default for Settings {
             draft_tokens: DraftTokens::default(),
             languages: BTreeMap::from([("*".to_owned(), true)]),
             schemes: SCHEMES.map(str::to_owned).to_vec(),
-            excluded_files: SECRET_FILES.map(str::to_owned).to_vec(),
+            excluded_files: Vec::new(),
             automatic: true,
             popup: Popup::default(),
             multi_line: MultiLine::default(),

@@ -19,6 +19,7 @@ mod configuration;
 mod dispatch;
 mod documents;
 pub mod ext;
+mod folders;
 mod frames;
 mod from_proto;
 mod inline_completion;

@@ -13,6 +13,7 @@ mod out_of_step;
 mod progress;
 mod rim;
 mod scripted_backend;
+mod secrets;
 mod streaming;
 mod sync;
 mod test_server;

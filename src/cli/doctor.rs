@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::complete::Exclusions;
+use crate::complete::file_rules::FileRules;
+use crate::complete::path_globs::Roots;
 use crate::config::Settings;
 use crate::engine::{LoadedProfile, RequestStats, State};
 use crate::kernel::quant::InstructionSet;
@@ -23,6 +26,8 @@ const SNIPPET: &str =
 /// If the asynchronous runtime cannot start.
 pub fn run(registry: Registry, settings: Settings) -> Result<ExitCode> {
     print_build();
+    let rules = FileRules::new(&settings, &Roots::default());
+    println!("secret files  {}", describe_exclusions(&rules.exclusions()));
     let here = print_profile(&registry, &settings);
     if !here {
         println!("completion    not tried: `cosec-ls models pull` fetches what is missing");
@@ -112,9 +117,43 @@ pub fn describe_adapter(adapter: Option<&str>, strength: f32) -> String {
     }
 }
 
+/// Which files are never completed, for people.
+fn describe_exclusions(exclusions: &Exclusions) -> String {
+    let Exclusions { n_default, n_own, unusable } = exclusions;
+    let defaults = match n_default {
+        0 => "the default patterns are switched off (`!default`)".to_owned(),
+        n => format!("{n} default patterns"),
+    };
+    let own = format!("{n_own} of your own");
+    let unusable = unusable.iter().map(|problem| format!("; {problem}"));
+    format!("{defaults}, {own}{}", unusable.collect::<String>())
+}
+
 fn describe_state(state: &State) -> String {
     match state {
         State::Failed { reason } => reason.clone(),
         other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SECRET_FILES;
+
+    #[test]
+    fn what_is_excluded_is_described() {
+        let described = |patterns: &[&str]| {
+            let excluded_files = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+            let settings = Settings { excluded_files, ..Settings::default() };
+            let rules = FileRules::new(&settings, &Roots::default());
+            describe_exclusions(&rules.exclusions())
+        };
+        let n = SECRET_FILES.len();
+        assert_eq!(described(&[]), format!("{n} default patterns, 0 of your own"));
+        assert_eq!(
+            described(&["!default", "a", ""]),
+            "the default patterns are switched off (`!default`), 2 of your own; `` is empty and matches nothing"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Runtime;
 
-use crate::complete::{Answer, Completer, Explanation, Query, Suggestion, Trigger, Unfinished};
+use crate::complete::{Answer, Completer, Explanation, Links, Query, Suggestion, Trigger, Unfinished};
 use crate::config::Settings;
 use crate::engine::local::{LocalEngine, Reuse};
 use crate::engine::{Backend, DocumentId, State};
@@ -69,6 +69,7 @@ impl Session {
         let query = Query {
             document: document.clone(),
             path: place.path.clone(),
+            links: place.path.as_deref().map_or_else(Links::none, Links::now),
             snapshot: Document::new(&place.text, 0, &place.language),
             cursor: ByteIdx(place.cursor),
             trigger: Trigger::Invoked,

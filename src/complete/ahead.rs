@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 
 use super::ask::{hint, terms};
-use super::file_rules::path_of;
+use super::file_names::FileNames;
 use super::trigger::admit;
-use super::{Completer, Trigger};
+use super::{Completer, Links, Trigger};
 use crate::config::Settings;
 use crate::engine::DocumentId;
 use crate::text::{ByteIdx, Document};
@@ -19,6 +19,8 @@ pub struct Prospect {
     pub document: DocumentId,
     /// Where the document lives on disk, for path globs; absent for unsaved buffers.
     pub path: Option<PathBuf>,
+    /// Where the symbolic links of that path lead.
+    pub links: Links,
     /// The text as it is.
     pub snapshot: Document,
     /// The cursor; absent while nothing tells where in the document it is.
@@ -33,16 +35,19 @@ impl Completer {
             return;
         }
         let document = &prospect.snapshot;
-        let path = path_of(&prospect.document, prospect.path.as_deref());
+        let Some(behind) = prospect.links.paths() else {
+            return tracing::debug!("nothing is evaluated ahead of a file that may be a link");
+        };
+        let names = FileNames::new(&prospect.document, prospect.path.as_deref(), &behind);
         let rules = self.shared.journal.rules(settings);
         // Where nothing comes by itself the user may still ask.
-        if let Err(reason) = admit(document, &path, Trigger::Invoked, settings, &rules) {
+        if let Err(reason) = admit(document, &names, Trigger::Invoked, settings, &rules) {
             return tracing::debug!(%reason, "nothing is evaluated ahead");
         }
         let hint = {
             let state = self.shared.backend.state();
             let state = state.borrow();
-            let terms = terms(settings, &rules, &path, document.language(), &state);
+            let terms = terms(settings, &rules, &names, document.language(), &state);
             hint(prospect, &terms, settings, &state)
         };
         if let Some(hint) = hint {

@@ -1,12 +1,12 @@
 //! From a question and the settings to the engine's [`Request`].
 
-use std::path::Path;
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
 use super::Trigger;
 use super::ahead::Prospect;
+use super::file_names::FileNames;
 use super::file_rules::FileRules;
 use super::surroundings::Surroundings;
 use super::trigger::{Extent, extent, stop_rules};
@@ -49,7 +49,7 @@ pub struct Place {
 pub fn terms(
     settings: &Settings,
     rules: &FileRules,
-    path: &Path,
+    names: &FileNames,
     language: &str,
     state: &State,
 ) -> Terms {
@@ -57,7 +57,7 @@ pub fn terms(
     decoding.mode = settings.mode.unwrap_or(decoding.mode);
     decoding.ratio = settings.ratio.unwrap_or(decoding.ratio);
     let by_language = || settings.alpha_by_language.get(language).copied();
-    let alpha = rules.alpha(path).or_else(by_language).or(settings.alpha);
+    let alpha = rules.alpha(names).or_else(by_language).or(settings.alpha);
     decoding.alpha = alpha.unwrap_or(decoding.alpha);
     if let Some(temperature) = settings.temperature {
         decoding.base.temperature = temperature;
@@ -161,10 +161,16 @@ fn seed(prompt: &Prompt, language: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::complete::path_globs::Roots;
     use crate::config::{Mode, Ratio};
 
+    fn names(path: &str) -> FileNames {
+        FileNames::new(&DocumentId(path.into()), None, &[])
+    }
+
     fn terms_of(settings: &Settings, path: &str, state: &State) -> Decoding {
-        terms(settings, &FileRules::new(settings), Path::new(path), "python", state).decoding
+        let rules = FileRules::new(settings, &Roots::default());
+        terms(settings, &rules, &names(path), "python", state).decoding
     }
 
     fn ready(fill_in_middle: bool, decoding: Decoding) -> State {
@@ -231,8 +237,8 @@ mod tests {
     fn a_request_holds_the_prompt_and_its_own_seed() {
         let settings = Settings::default();
         let ask = |text: &str, state: &State| {
-            let rules = FileRules::new(&settings);
-            let terms = terms(&settings, &rules, Path::new("a.py"), "python", state);
+            let rules = FileRules::new(&settings, &Roots::default());
+            let terms = terms(&settings, &rules, &names("a.py"), "python", state);
             request(&place(text), &terms, &settings, state)
         };
         let one = ask("a\r\nb", &ready(true, Decoding::default()));

@@ -1,11 +1,13 @@
 //! What is kept across documents: the last suggestions, for explanations, and the last reason for none.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Reason;
 use super::file_rules::FileRules;
 use super::job::Job;
+use super::path_globs::Roots;
 use crate::config::Settings;
 
 /// Suggestions that can still be explained.
@@ -28,6 +30,7 @@ pub struct Journal(Mutex<Entries>);
 
 #[derive(Debug, Default)]
 struct Entries {
+    roots: Roots,
     rules: Option<Arc<FileRules>>,
     last_reason: Option<Reason>,
     /// Newest last.
@@ -44,13 +47,21 @@ struct Entry {
 }
 
 impl Journal {
-    /// The compiled globs of `settings`; compiled anew only when those have changed.
+    /// The compiled globs of `settings`; compiled anew only when those or the folders have changed.
     pub fn rules(&self, settings: &Settings) -> Arc<FileRules> {
-        let mut entries = self.lock();
+        let entries = &mut *self.lock();
         match &entries.rules {
-            Some(rules) if rules.belong_to(settings) => Arc::clone(rules),
-            _ => Arc::clone(entries.rules.insert(Arc::new(FileRules::new(settings)))),
+            Some(rules) if rules.belong_to(settings, &entries.roots) => Arc::clone(rules),
+            _ => {
+                let rules = FileRules::new(settings, &entries.roots);
+                Arc::clone(entries.rules.insert(Arc::new(rules)))
+            }
         }
+    }
+
+    /// The workspace folders are these from now on.
+    pub fn set_folders(&self, folders: Vec<PathBuf>) {
+        self.lock().roots.folders = folders;
     }
 
     /// Enters a suggestion; returns its id, which no other one has.

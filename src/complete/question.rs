@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::ask::{Place, Terms, request, terms};
-use super::file_rules::path_of;
+use super::file_names::FileNames;
 use super::finished::{finished, whole_lines};
 use super::job::{Job, Progress};
 use super::memory::{Recall, Remembered};
@@ -67,14 +67,15 @@ impl<'a> Question<'a> {
         query: Query,
         settings: &'a Settings,
     ) -> Result<Self, Reason> {
-        let path = path_of(&query.document, query.path.as_deref());
+        let behind = query.links.paths().ok_or(Reason::Links)?;
+        let names = FileNames::new(&query.document, query.path.as_deref(), &behind);
         let rules = shared.journal.rules(settings);
-        admit(&query.snapshot, &path, query.trigger, settings, &rules)?;
+        admit(&query.snapshot, &names, query.trigger, settings, &rules)?;
         let (document, cursor, selected) = with_selected(&query)?;
         let near = Surroundings::at(&document, cursor);
         let extent = extent(&near.right, query.trigger, settings.multi_line)?;
         let state = shared.backend.state();
-        let terms = terms(settings, &rules, &path, document.language(), &state.borrow());
+        let terms = terms(settings, &rules, &names, document.language(), &state.borrow());
         let automatic = query.trigger == Trigger::Automatic;
         let now = Instant::now();
         Ok(Self {

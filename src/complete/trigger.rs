@@ -3,8 +3,7 @@
 //! Asks the settings and the text, never the models. An excluded file is refused here, before
 //! anything of its text goes anywhere.
 
-use std::path::Path;
-
+use super::file_names::FileNames;
 use super::file_rules::FileRules;
 use super::style::TAB_WIDTH;
 use super::surroundings::Surroundings;
@@ -25,14 +24,14 @@ pub enum Extent {
     Block,
 }
 
-/// Whether anything may be completed in this document.
+/// Whether anything may be completed in this document, which is known by `names`.
 ///
 /// # Errors
 ///
 /// With the first reason against it; an excluded file's is never hidden by another, but for `enabled`.
 pub fn admit(
     document: &Document,
-    path: &Path,
+    names: &FileNames,
     trigger: Trigger,
     settings: &Settings,
     rules: &FileRules,
@@ -40,7 +39,7 @@ pub fn admit(
     if !settings.enabled {
         return Err(Reason::Disabled);
     }
-    if let Some(pattern) = rules.excluding(path) {
+    if let Some(pattern) = rules.excluding(names, document.language()) {
         return Err(Reason::Excluded(pattern.to_owned()));
     }
     if !settings.language_enabled(document.language()) {
@@ -51,6 +50,9 @@ pub fn admit(
     }
     if document.looks_binary() {
         return Err(Reason::Binary);
+    }
+    if document.holds_private_key() {
+        return Err(Reason::PrivateKey);
     }
     Ok(())
 }
@@ -100,7 +102,13 @@ fn is_line_end(right: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::complete::path_globs::Roots;
+    use crate::engine::DocumentId;
     use crate::text::ByteIdx;
+
+    fn names(path: &str) -> FileNames {
+        FileNames::new(&DocumentId(path.into()), None, &[])
+    }
 
     fn admitted(
         change: impl FnOnce(&mut Settings),
@@ -109,8 +117,8 @@ mod tests {
     ) -> Result<(), Reason> {
         let mut settings = Settings::default();
         change(&mut settings);
-        let rules = FileRules::new(&settings);
-        admit(&Document::new("x", 1, "python"), Path::new(path), trigger, &settings, &rules)
+        let rules = FileRules::new(&settings, &Roots::default());
+        admit(&Document::new("x", 1, "python"), &names(path), trigger, &settings, &rules)
     }
 
     #[test]
@@ -125,16 +133,23 @@ mod tests {
         let manual = |settings: &mut Settings| settings.automatic = false;
         assert_eq!(admitted(manual, "a.py", Automatic), Err(Reason::ManualOnly));
         assert_eq!(admitted(manual, "a.py", Invoked), Ok(()));
-        assert_eq!(admitted(|_| (), "/w/.env", Invoked), Err(Reason::Excluded("**/.env".into())));
+        assert_eq!(admitted(|_| (), "/w/.env", Invoked), Err(Reason::Excluded("**/.env*".into())));
     }
 
     #[test]
-    fn a_binary_document_is_left_alone() {
+    fn what_a_document_holds_may_speak_against_it() {
         let settings = Settings::default();
-        let document = Document::new("a\0b", 1, "");
-        let rules = FileRules::new(&settings);
-        let got = admit(&document, Path::new("a"), Trigger::Invoked, &settings, &rules);
-        assert_eq!(got, Err(Reason::Binary));
+        let rules = FileRules::new(&settings, &Roots::default());
+        let got = |text: &str, language: &str| {
+            let document = Document::new(text, 1, language);
+            admit(&document, &names("a"), Trigger::Invoked, &settings, &rules)
+        };
+        assert_eq!(got("a\0b", ""), Err(Reason::Binary));
+        let body = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtz";
+        let key = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n");
+        assert_eq!(got(&key, "python"), Err(Reason::PrivateKey));
+        assert_eq!(got("A=b", "dotenv"), Err(Reason::Excluded("language:dotenv".into())));
+        assert_eq!(got("A=b", "properties"), Ok(()));
     }
 
     #[test]

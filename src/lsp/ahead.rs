@@ -92,6 +92,7 @@ impl Server {
         let prospect = Prospect {
             document: from_proto::document_id(&seen.uri),
             path: uri::path(&seen.uri),
+            links: snapshot.links,
             snapshot: snapshot.document,
             cursor: seen.cursor,
         };

@@ -8,6 +8,8 @@ use dashmap::DashMap;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_lsp::lsp_types::Url;
 
+use super::uri;
+use crate::complete::Links;
 use crate::text::{Document, Edit, EditError, Encoding};
 
 /// Every open document by its URI.
@@ -19,6 +21,7 @@ pub(super) struct Documents {
 #[derive(Debug)]
 struct Open {
     document: Document,
+    links: Links,
     in_step: bool,
     /// For those who work on this text; another token takes its place when the text is lost.
     valid: CancellationToken,
@@ -26,15 +29,16 @@ struct Open {
 }
 
 impl Open {
-    fn new(document: Document) -> Self {
+    fn new(document: Document, links: Links) -> Self {
         let valid = CancellationToken::new();
         let _cancels_when_closed = valid.clone().drop_guard();
-        Self { document, in_step: true, valid, _cancels_when_closed }
+        Self { document, links, in_step: true, valid, _cancels_when_closed }
     }
 
     /// The editor has another text.
     fn lose(&mut self) {
-        *self = Self { in_step: false, ..Self::new(self.document.clone()) };
+        let text = Self::new(self.document.clone(), self.links.clone());
+        *self = Self { in_step: false, ..text };
     }
 }
 
@@ -43,6 +47,8 @@ impl Open {
 pub(super) struct Snapshot {
     /// The text.
     pub(super) document: Document,
+    /// Where the symbolic links of the document's path lead.
+    pub(super) links: Links,
     /// Cancelled when the document is closed, by the user or by the end of the server, or lost.
     pub(super) closed: CancellationToken,
 }
@@ -64,7 +70,15 @@ pub(super) enum DocumentError {
 impl Documents {
     /// Opens or reopens a document.
     pub(super) fn open(&self, uri: Url, document: Document) {
-        self.open.insert(uri, Open::new(document));
+        let open = Open::new(document, links(&uri));
+        self.open.insert(uri, open);
+    }
+
+    /// Looks again where the links of an open document lead: it has been written to disk.
+    pub(super) fn saved(&self, uri: &Url) {
+        if let Some(mut open) = self.open.get_mut(uri) {
+            open.links = links(uri);
+        }
     }
 
     /// A change of the document was lost.
@@ -129,6 +143,12 @@ impl Documents {
         if !open.in_step {
             return Err(DocumentError::OutOfStep);
         }
-        Ok(Snapshot { document: open.document.clone(), closed: open.valid.clone() })
+        let Open { document, links, valid, .. } = &*open;
+        Ok(Snapshot { document: document.clone(), links: links.clone(), closed: valid.clone() })
     }
+}
+
+/// Asked of the file system for whatever has a path, as the cells of a notebook have.
+fn links(uri: &Url) -> Links {
+    uri::path_in_any_scheme(uri).map_or_else(Links::none, Links::look_up)
 }

@@ -4,12 +4,15 @@
 //! are those of [`Settings`] and written nowhere twice.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use globset::Glob;
 use serde_json::{Map, Value};
 
+use crate::complete::file_rules::exclusion_problem;
+use crate::complete::path_globs;
 use crate::config::Settings;
 use crate::config::ranges::{self, NumberRange};
+use crate::text::language::editor_id;
 
 /// The section that our settings have in a client's configuration.
 pub(super) const SECTION: &str = "cosec-ls";
@@ -31,6 +34,16 @@ pub(super) enum Mistake {
         /// What was found and expected.
         reason: String,
     },
+    /// A glob cannot do what it says. The setting is applied all the same.
+    #[error("setting `{field}`: the glob `{glob}` {reason}")]
+    Glob {
+        /// Name of the field.
+        field: &'static str,
+        /// The glob.
+        glob: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The options are not an object.
     #[error("settings are ignored: expected an object")]
     NotAnObject,
@@ -50,12 +63,58 @@ pub(super) fn lay_over(base: &Settings, options: &Value) -> (Settings, Vec<Mista
         if value.is_null() || NOT_SETTINGS.contains(&field.as_str()) {
             continue;
         }
-        match with_field(&settings, field, value) {
+        let (value, dropped) = match field.as_str() {
+            "excludedFiles" => strings(value),
+            _ => (value.clone(), None),
+        };
+        mistakes.extend(dropped);
+        match with_field(&settings, field, &value) {
             Ok(changed) => settings = changed,
             Err(mistake) => mistakes.push(mistake),
         }
     }
+    mistakes.extend(unusable_globs(&settings));
+    settings.languages = spelled(settings.languages);
+    settings.alpha_by_language = spelled(settings.alpha_by_language);
     (settings, mistakes)
+}
+
+/// The strings in a list of exclusions, and a word about what else there is: one slip must not open every other file of
+/// the list. A single string is a list of one.
+fn strings(value: &Value) -> (Value, Option<Mistake>) {
+    let Value::Array(entries) = value else {
+        let one = value.is_string().then(|| Value::Array(vec![value.clone()]));
+        return (one.unwrap_or_else(|| value.clone()), None);
+    };
+    let (strings, others): (Vec<_>, Vec<_>) =
+        entries.iter().cloned().partition(|entry| entry.is_string());
+    let mistake = others.first().map(|other| Mistake::Glob {
+        field: "excludedFiles",
+        glob: other.to_string(),
+        reason: "is no string and is left out".to_owned(),
+    });
+    (Value::Array(strings), mistake)
+}
+
+/// What is wrong with globs, which costs nothing but a word: an exclusion must not vanish by a typo.
+fn unusable_globs(settings: &Settings) -> Vec<Mistake> {
+    let excluded = settings.excluded_files.iter();
+    let excluded = excluded.map(|glob| ("excludedFiles", glob, exclusion_problem(glob)));
+    let alpha = settings.alpha_by_path.iter();
+    let alpha = alpha.map(|(glob, _)| ("alphaByPath", glob, path_globs::problem(glob)));
+    let problems = excluded.chain(alpha).filter_map(|(field, glob, reason)| {
+        Some(Mistake::Glob { field, glob: glob.clone(), reason: reason? })
+    });
+    problems.collect()
+}
+
+/// Language ids as documents have them; an id that is spelled so already wins over other spellings of it.
+fn spelled<T>(by_language: BTreeMap<String, T>) -> BTreeMap<String, T> {
+    let is_spelled = |id: &String| editor_id(id) == id;
+    let (known, others): (Vec<_>, Vec<_>) =
+        by_language.into_iter().partition(|(id, _)| is_spelled(id));
+    let spelled = others.into_iter().map(|(id, value)| (editor_id(&id).to_owned(), value));
+    spelled.chain(known).collect()
 }
 
 fn with_field(settings: &Settings, field: &str, value: &Value) -> Result<Settings, Mistake> {
@@ -69,29 +128,13 @@ fn with_field(settings: &Settings, field: &str, value: &Value) -> Result<Setting
         None => Cow::Borrowed(value),
     };
     place.clone_from(&value);
-    let changed: Settings = serde_json::from_value(Value::Object(fields))
-        .map_err(|error| mistake(error.to_string()))?;
-    check(&changed, field).map_err(mistake)?;
-    Ok(changed)
+    serde_json::from_value(Value::Object(fields)).map_err(|error| mistake(error.to_string()))
 }
 
 fn fields_of(settings: &Settings) -> Map<String, Value> {
     match serde_json::to_value(settings) {
         Ok(Value::Object(fields)) => fields,
         other => unreachable!("settings are an object of plain values: {other:?}"),
-    }
-}
-
-/// What the types do not say about the values of `field`.
-fn check(settings: &Settings, field: &str) -> Result<(), String> {
-    let globs: Vec<&String> = match field {
-        "excludedFiles" => settings.excluded_files.iter().collect(),
-        "alphaByPath" => settings.alpha_by_path.iter().map(|(glob, _)| glob).collect(),
-        _ => vec![],
-    };
-    match globs.into_iter().find_map(|glob| Glob::new(glob).err()) {
-        Some(error) => Err(error.to_string()),
-        None => Ok(()),
     }
 }
 
@@ -162,14 +205,13 @@ mod tests {
     #[test]
     fn values_must_make_sense() {
         let options = json!({
-            "alpha": -0.1, "excludedFiles": ["**/[a"], "alphaByPath": [["**/auth/**", -1]],
+            "alpha": -0.1, "alphaByPath": [["**/auth/**", -1]],
         });
         let settings = check(
             options,
             expect![[r#"
                 setting `alpha` is ignored: found -0.1, expected a number from 0 to 1
-                setting `alphaByPath` is ignored: found -1, expected a number from 0 to 1
-                setting `excludedFiles` is ignored: error parsing glob '**/[a': unclosed character class; missing ']'"#]],
+                setting `alphaByPath` is ignored: found -1, expected a number from 0 to 1"#]],
         );
         assert_eq!(settings, Settings::default());
     }
@@ -281,6 +323,52 @@ mod tests {
             let words = range.split(" or ").collect::<Vec<_>>();
             assert!(words.iter().all(|words| row.contains(words)), "{field}: {row}, {range}");
         }
+    }
+
+    #[test]
+    fn a_glob_that_can_never_match_is_told_and_kept() {
+        let globs = json!(["**/[a", "", "/a/../b", "~x/y", "!", "language:", "!default", "*.ok"]);
+        let options = json!({ "excludedFiles": globs, "alphaByPath": [["{a", 0.5]] });
+        let settings = check(
+            options,
+            expect![[r#"
+                setting `excludedFiles`: the glob `**/[a` is not valid and is taken by its letters: unclosed character class; missing ']'
+                setting `excludedFiles`: the glob `` is empty and matches nothing
+                setting `excludedFiles`: the glob `/a/../b` holds `..`, which no path has once it is resolved
+                setting `excludedFiles`: the glob `~x/y` begins with `~x`; only `~` alone is known as a home
+                setting `excludedFiles`: the glob `!` is empty and matches nothing
+                setting `excludedFiles`: the glob `language:` names no language
+                setting `alphaByPath`: the glob `{a` is not valid and is taken by its letters: unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)"#]],
+        );
+        assert_eq!(json!(settings.excluded_files), globs);
+        assert_eq!(settings.alpha_by_path, [("{a".to_owned(), 0.5)]);
+    }
+
+    #[test]
+    fn a_slip_in_a_list_of_exclusions_costs_nothing_but_itself() {
+        let settings = check(
+            json!({ "excludedFiles": ["a", 1, "b", null] }),
+            expect!["setting `excludedFiles`: the glob `1` is no string and is left out"],
+        );
+        assert_eq!(settings.excluded_files, ["a", "b"]);
+        let settings = check(json!({ "excludedFiles": "a" }), expect![[""]]);
+        assert_eq!(settings.excluded_files, ["a"]);
+    }
+
+    #[test]
+    fn languages_may_be_spelled_in_any_way() {
+        let options = json!({
+            "languages": { "*": true, "bash": false, "tsx": false, "cpp": true, "c++": false },
+            "alphaByLanguage": { "js": 0.1, "py": 0.2 },
+        });
+        let settings = check(options, expect![[""]]);
+        for (language, enabled) in
+            [("shellscript", false), ("typescriptreact", false), ("cpp", true), ("rust", true)]
+        {
+            assert_eq!(settings.language_enabled(language), enabled, "{language}");
+        }
+        let alpha = settings.alpha_by_language.into_iter().collect::<Vec<_>>();
+        assert_eq!(alpha, [("javascript".to_owned(), 0.1), ("python".to_owned(), 0.2)]);
     }
 
     #[test]

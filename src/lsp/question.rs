@@ -85,6 +85,7 @@ impl Server {
         let query = Query {
             document: from_proto::document_id(uri),
             path: uri::path(uri),
+            links: snapshot.links,
             cursor: document.byte_of(from_proto::position(position), encoding),
             trigger,
             selected,

@@ -67,7 +67,9 @@ impl Server {
 
     /// Reads the parameters of `initialize` as they came, with what lsp-types has no field for.
     pub(super) fn meet(&self, params: Option<&Value>) {
-        self.session.meet(params.unwrap_or(&Value::Null));
+        let params = params.unwrap_or(&Value::Null);
+        self.session.meet(params);
+        self.completer.set_folders(self.session.folders());
     }
 
     /// Whether columns are UTF-16 units.
@@ -173,7 +175,9 @@ impl LanguageServer for Server {
         }
     }
 
-    async fn did_save(&self, _: DidSaveTextDocumentParams) {}
+    async fn did_save(&self, params: DidSaveTextDocumentParams) {
+        self.documents.saved(&params.text_document.uri);
+    }
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         let uri = params.text_document.uri;
@@ -187,7 +191,9 @@ impl LanguageServer for Server {
         self.take_pushed(&params.settings);
     }
 
-    async fn did_change_workspace_folders(&self, _: DidChangeWorkspaceFoldersParams) {}
+    async fn did_change_workspace_folders(&self, params: DidChangeWorkspaceFoldersParams) {
+        self.completer.set_folders(self.session.change_folders(&params.event));
+    }
 
     async fn did_change_watched_files(&self, _: DidChangeWatchedFilesParams) {}
 

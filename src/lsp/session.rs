@@ -5,11 +5,14 @@
 //! changes what a command had switched takes the switch back, for the last word counts.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
+use tower_lsp::lsp_types::WorkspaceFoldersChangeEvent;
 
 use super::capabilities::ClientCapabilities;
+use super::folders;
 use super::options::{self, Mistake};
 use crate::config::{Mode, Settings};
 
@@ -33,6 +36,7 @@ struct State {
     configured: Settings,
     enabled: Option<bool>,
     mode: Option<Mode>,
+    folders: Vec<PathBuf>,
     effective: Arc<Settings>,
     mistakes: Vec<Mistake>,
     reported: BTreeSet<Mistake>,
@@ -48,6 +52,7 @@ impl Session {
             configured: defaults.clone(),
             enabled: None,
             mode: None,
+            folders: Vec::new(),
             effective: Arc::new(defaults),
             mistakes: Vec::new(),
             reported: BTreeSet::new(),
@@ -62,10 +67,11 @@ impl Session {
         if self.client.set(ClientCapabilities::read(params)).is_err() {
             return;
         }
+        let mut state = self.state();
+        state.folders = folders::of_initialize(params);
         let Some(options) = params.get("initializationOptions") else {
             return;
         };
-        let mut state = self.state();
         let (initial, mistakes) = options::lay_over(&state.initial, options);
         state.mistakes.extend(mistakes);
         state.configured = initial.clone();
@@ -76,6 +82,18 @@ impl Session {
     /// What the client can do.
     pub(super) fn client(&self) -> &ClientCapabilities {
         self.client.get_or_init(ClientCapabilities::default)
+    }
+
+    /// The workspace folders.
+    pub(super) fn folders(&self) -> Vec<PathBuf> {
+        self.state().folders.clone()
+    }
+
+    /// Opens and closes workspace folders, and says which are open.
+    pub(super) fn change_folders(&self, event: &WorkspaceFoldersChangeEvent) -> Vec<PathBuf> {
+        let mut state = self.state();
+        state.folders = folders::changed(std::mem::take(&mut state.folders), event);
+        state.folders.clone()
     }
 
     /// Takes over the client's configuration.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::server::Server;
-use crate::complete::Feedback;
+use crate::complete::{Exclusions, Feedback};
 use crate::config::{Decoding, Mode, Settings};
 use crate::engine::{LoadedProfile, State, Totals};
 
@@ -47,6 +47,8 @@ pub(super) struct Status {
     /// Memory of this process; absent where the system does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     resident_bytes: Option<u64>,
+    /// What is never completed.
+    excluded_files: ExcludedFiles,
     /// What became of suggestions.
     suggestions: Suggestions,
     /// Figures since the start.
@@ -54,6 +56,18 @@ pub(super) struct Status {
     /// Why the last empty answer was empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_empty_reason: Option<String>,
+}
+
+/// Which patterns of `excludedFiles` are in force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExcludedFiles {
+    /// Of the server; 0 if the user has said `!default`.
+    default_patterns: usize,
+    /// Of the user.
+    own_patterns: usize,
+    /// Of those, the ones that cannot do what they say, with the reason.
+    unusable: Vec<String>,
 }
 
 /// Counts since the start, as far as the client tells.
@@ -88,6 +102,7 @@ impl Server {
             tokens_per_round: part(totals.proposed, totals.rounds),
             drafts_per_round: part(totals.drafted, totals.rounds),
             resident_bytes: resident_bytes(),
+            excluded_files: excluded_files(self.completer.exclusions(&settings)),
             suggestions: self.suggestions(),
             totals,
             last_empty_reason: self.session.last_reason(),
@@ -99,6 +114,11 @@ impl Server {
         let Feedback { suggested, shown, accepted } = self.completer.feedback();
         Suggestions { suggested, shown, accepted }
     }
+}
+
+fn excluded_files(exclusions: Exclusions) -> ExcludedFiles {
+    let Exclusions { n_default, n_own, unusable } = exclusions;
+    ExcludedFiles { default_patterns: n_default, own_patterns: n_own, unusable }
 }
 
 /// One line about who writes: `qwen-1.5b · secured`.

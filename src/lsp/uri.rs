@@ -42,6 +42,12 @@ pub(super) fn path(uri: &Url) -> Option<PathBuf> {
     uri.to_file_path().ok()
 }
 
+/// The path that the URI speaks of, also in a scheme of an editor's own, as that of a notebook's cells.
+pub(super) fn path_in_any_scheme(uri: &Url) -> Option<PathBuf> {
+    let as_file = || Url::parse(&format!("file://{}", uri.path())).ok()?.to_file_path().ok();
+    path(uri).or_else(|| uri.path().starts_with('/').then(as_file).flatten())
+}
+
 /// The language of a document whose editor does not say it, by its name.
 pub(super) fn language(uri: &Url) -> String {
     let path = path(uri).unwrap_or_else(|| Path::new(uri.path()).to_owned());

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cosec_ls::complete::{Answer, Completer, Query, Suggestion, Trigger, Unfinished};
+use cosec_ls::complete::{Answer, Completer, Links, Query, Suggestion, Trigger, Unfinished};
 use cosec_ls::config::{Decoding, Settings};
 use cosec_ls::engine::{
     Backend, Chunk, Decode, DecodeSink, DocumentId, Done, Finish, LoadedProfile, Request,
@@ -141,6 +141,7 @@ pub fn query(text: &str) -> Query {
     Query {
         document: DocumentId("file:///w/a.c".into()),
         path: Some("/w/a.c".into()),
+        links: Links::none(),
         snapshot: Document::new(&text.replacen("$0", "", 1), 1, "c"),
         cursor: ByteIdx(cursor),
         trigger: Trigger::Automatic,
