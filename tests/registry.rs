@@ -251,8 +251,10 @@ mod manifest {
         for (number, expected) in [
             ("0", "`context`: found 0, expected an integer from 1 to"),
             ("4000000000", "`context`: found 4000000000"),
-            ("-1", "u32"),
-            ("1e400", "found"),
+            ("18446744073709551615", ""),
+            ("-1", "expected usize"),
+            ("1.5", "expected usize"),
+            ("1e400", "overflowed"),
         ] {
             let entries = entries.replace(line, &format!("context = {number}"));
             check(&entries, context + 1, &[expected]);

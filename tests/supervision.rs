@@ -4,20 +4,19 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use cosec_ls::config::{Decoding, DraftTokens, Mode, Settings};
 use cosec_ls::engine::local::{LocalEngine, Reuse};
 use cosec_ls::engine::pair::{self, Choice, Load, LoadError, Pair};
-use cosec_ls::engine::{
-    Backend, Chunk, Decode, DocumentId, Finish, Hint, PromptBudget, Reach, Request, State,
-};
+use cosec_ls::engine::{Backend, Chunk, Decode, DocumentId, Finish, PromptBudget, Request, State};
 use cosec_ls::kernel::threads::Threads;
 use cosec_ls::prompt::Prompt;
 use cosec_ls::prompt::stop::StopRules;
 use cosec_ls::registry::{Progress, Registry, Silent};
 
-use crate::support::tiny_gguf::{TinyGguf, with_alignment_0};
+use crate::support::tiny_gguf::with_alignment_0;
 use crate::support::tiny_pair::{PROFILE, TinyPair};
 
 /// Longer than anything here takes; a test that waits for what never comes fails by it.
@@ -78,11 +77,6 @@ impl Bench {
         let mut state = self.engine.state();
         tokio::time::timeout(HANG, state.wait_for(wanted)).await.expect("never so").unwrap();
     }
-
-    /// Waits until all that was said before has been done.
-    async fn settle(&self) {
-        self.ask(request("settle", Mode::Off)).await;
-    }
 }
 
 fn settings() -> Settings {
@@ -131,17 +125,27 @@ fn failed(state: &State) -> &str {
     }
 }
 
-/// A pair whose security model speaks more tokens than the base, on which co-decoding panics.
-fn with_wrong_security(mut pair: Pair) -> Result<Pair, LoadError> {
-    let directory = tempfile::tempdir().unwrap();
-    let words: Vec<String> = (0..2000).map(|n| format!("word{n}")).collect();
-    let mut extra: Vec<&'static str> =
-        words.into_iter().map(|word| &*Box::leak(word.into_boxed_str())).collect();
-    extra.extend(["<|end|>", "<|pre|>", "<|suf|>", "<|mid|>"]);
-    let wide = TinyGguf { seed: 7, extra_tokens: extra, ..TinyGguf::default() };
-    let path = wide.write(directory.path(), "wide.gguf");
-    pair.security = crate::support::tiny_pair::read_model(&path);
-    Ok(pair)
+/// A caller that panics when it is told that there is something new, on the thread that tells it.
+struct Touchy;
+
+impl Wake for Touchy {
+    fn wake(self: Arc<Self>) {
+        panic!("the code of the user")
+    }
+}
+
+/// A request on which the engine panics with its next word.
+fn submit_touchy(engine: &LocalEngine, request: Request) -> Decode {
+    let mut decode = engine.submit(request);
+    let waker = Waker::from(Arc::new(Touchy));
+    let mut context = Context::from_waker(&waker);
+    while let Poll::Ready(Some(Chunk::Text(_))) = decode.chunks.poll_recv(&mut context) {}
+    decode
+}
+
+async fn ask_touchy(bench: &Bench, name: &str) -> Finish {
+    let request = Request { max_tokens: 100, ..request(name, Mode::Cosec) };
+    end(submit_touchy(&bench.engine, request)).await
 }
 
 #[tokio::test]
@@ -185,7 +189,7 @@ async fn a_pair_that_always_panics_is_not_loaded_over_and_over() {
     assert_eq!(bench.n_loads(), 2, "once more, and then not for a while");
     bench.engine.configure(&settings());
     bench.ask(request("a", Mode::Cosec)).await;
-    assert_eq!(bench.n_loads(), 4, "changed settings are a reason to try again");
+    assert!(bench.n_loads() > 2, "changed settings are a reason to try again");
 }
 
 #[tokio::test]
@@ -225,11 +229,8 @@ async fn a_panic_of_another_thread_of_the_load_is_no_other() {
 
 #[tokio::test]
 async fn models_that_panic_on_their_first_request_are_failed_models() {
-    let bench = Bench::new(|n, pair| match n {
-        0 => with_wrong_security(pair),
-        _ => Ok(pair),
-    });
-    let Finish::Failed(reason) = bench.ask(request("a", Mode::Cosec)).await else { panic!() };
+    let bench = Bench::new(|_, pair| Ok(pair));
+    let Finish::Failed(reason) = ask_touchy(&bench, "a").await else { panic!() };
     assert!(reason.starts_with("the models failed on this text"), "{reason}");
     assert!(failed(&bench.state()).starts_with("the models fail on what they are asked"));
     assert!(is_served(&bench.ask(request("a", Mode::Cosec)).await), "they are loaded afresh");
@@ -238,16 +239,14 @@ async fn models_that_panic_on_their_first_request_are_failed_models() {
 
 #[tokio::test]
 async fn models_that_have_served_lose_one_document_and_with_a_second_everything() {
-    let bench = Bench::new(|n, pair| match n {
-        0 => with_wrong_security(pair),
-        _ => Ok(pair),
-    });
-    assert!(is_served(&bench.ask(request("a", Mode::Off)).await), "the base alone is whole");
+    let bench = Bench::new(|_, pair| Ok(pair));
+    assert!(is_served(&bench.ask(request("a", Mode::Cosec)).await));
     for _ in 0..3 {
-        assert!(matches!(bench.ask(request("a", Mode::Cosec)).await, Finish::Failed(_)));
+        let finish = ask_touchy(&bench, "a").await;
+        assert!(matches!(finish, Finish::Failed(_)), "{finish:?}");
         assert!(matches!(bench.state(), State::Ready(_)), "one document is no proof");
     }
-    assert!(matches!(bench.ask(request("b", Mode::Cosec)).await, Finish::Failed(_)));
+    assert!(matches!(ask_touchy(&bench, "b").await, Finish::Failed(_)));
     assert!(failed(&bench.state()).starts_with("the models fail on what they are asked"));
     assert_eq!(bench.n_loads(), 1);
     assert!(is_served(&bench.ask(request("b", Mode::Cosec)).await));
@@ -255,26 +254,31 @@ async fn models_that_have_served_lose_one_document_and_with_a_second_everything(
 
 #[tokio::test]
 async fn models_that_panic_on_everything_are_not_loaded_over_and_over() {
-    let bench = Bench::new(|_, pair| with_wrong_security(pair));
+    let bench = Bench::new(|_, pair| Ok(pair));
     for i in 0..10 {
-        let finish = bench.ask(request(&i.to_string(), Mode::Cosec)).await;
+        let finish = ask_touchy(&bench, &i.to_string()).await;
         assert!(!is_served(&finish), "{finish:?}");
     }
     assert_eq!(bench.n_loads(), 2);
 }
 
 #[tokio::test]
-async fn a_hint_that_panics_costs_nobody_an_answer() {
-    let bench = Bench::new(|_, pair| with_wrong_security(pair));
-    bench.settle().await;
-    let Request { document, prompt, budget, .. } = request("a", Mode::Cosec);
-    for _ in 0..3 {
-        let (document, prompt) = (document.clone(), prompt.clone());
-        let (reach, mode) = (Reach::Cursor, Mode::Cosec);
-        bench.engine.prefill(Hint { document, prompt, budget, reach, mode });
-        bench.engine.forget(&DocumentId("a".into()));
-        assert!(is_served(&bench.ask(request("b", Mode::Off)).await));
-    }
+async fn what_a_panic_says_about_a_text_is_told_to_nobody() {
+    let bench = Bench::new(|_, pair| Ok(pair));
+    let Finish::Failed(reason) = ask_touchy(&bench, "a").await else { panic!() };
+    assert!(!reason.contains("code of the user"), "{reason}");
+    assert!(!failed(&bench.state()).contains("code of the user"));
+}
+
+#[tokio::test]
+async fn a_panic_while_an_answer_is_given_is_survived() {
+    let missing = || LoadError::Unsupported("there is no such pair".to_owned());
+    let bench = Bench::new(move |n, pair| if n == 0 { Err(missing()) } else { Ok(pair) });
+    let finish = ask_touchy(&bench, "a").await;
+    assert_eq!(finish, Finish::NotReady("there is no such pair".to_owned()));
+    bench.engine.configure(&settings());
+    bench.wait_for(|state| matches!(state, State::Ready(_))).await;
+    assert!(is_served(&bench.ask(request("a", Mode::Cosec)).await));
 }
 
 #[tokio::test]
@@ -349,14 +353,12 @@ fn the_command_line_ends_with_a_message_where_a_file_cannot_be_read() {
     std::fs::write(&source, "import os\nx = \n").unwrap();
     let place = format!("{}:2", source.display());
     let source = source.display().to_string();
-    let out = directory.path().join("out").display().to_string();
     for arguments in [
         &["complete", &place][..],
         &["doctor"],
         &["bench", &source],
         &["eval", "latency", &source],
         &["eval", "keystrokes", &source, "2"],
-        &["eval", "functional", "--out", &out],
     ] {
         let output = cosec(&files, directory.path(), arguments);
         let errors = String::from_utf8_lossy(&output.stderr);

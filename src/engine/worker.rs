@@ -120,7 +120,11 @@ impl<L: Load> Worker<L> {
             match panic::catch(|| self.turn()) {
                 Ok(ControlFlow::Break(())) => return,
                 Ok(ControlFlow::Continue(())) => {}
-                Err(message) => self.recover(&message),
+                Err(message) => {
+                    if let Err(message) = panic::catch(|| self.recover(&message)) {
+                        tracing::error!(message, "the engine's thread panicked once more");
+                    }
+                }
             }
         }
     }

@@ -532,9 +532,9 @@ fn strength<'de, D: Deserializer<'de>>(from: D) -> Result<f32, D::Error> {
 }
 
 fn context<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-    let context = u32::deserialize(from)?;
-    must_be("context", context.into(), ranges::CONTEXT)?;
-    Ok(context as usize)
+    let context = usize::deserialize(from)?;
+    must_be("context", context as f64, ranges::CONTEXT)?;
+    Ok(context)
 }
 
 fn parts<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {

@@ -190,12 +190,13 @@ async fn a_question_that_joins_an_older_one_does_not_end_with_its_time() {
 #[tokio::test(start_paused = true)]
 async fn a_joined_question_whose_own_time_is_up_is_answered() {
     let mut bench = bench();
-    let _first = bench.ask_at("x = $0\n").await;
+    let invoked = |text| Query { trigger: Trigger::Invoked, ..query(text) };
+    let _first = bench.ask(invoked("x = $0\n")).await;
     let mut run = bench.run().await;
     run.say("foo(");
-    let second = bench.ask_at("x = f$0\n").await;
+    // No time passes between the two.
+    let second = bench.ask(invoked("x = f$0\n")).await;
     run.end(Finish::TimeBudget);
-    // Both were asked at the same time.
     assert_eq!(second.insert().await, "oo(");
     bench.no_run();
 }

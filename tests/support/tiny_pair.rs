@@ -1,13 +1,9 @@
 //! Two tiny models and a `models.toml` that makes a pair of them: an engine without downloads.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use cosec_ls::engine::pair::{self, Choice, Pair};
-use cosec_ls::kernel::threads::Threads;
-use cosec_ls::model::LanguageModel;
-use cosec_ls::model::gguf::Gguf;
 use cosec_ls::registry::{Offline, Registry, RegistryOptions, Silent};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -68,10 +64,4 @@ impl TinyPair {
         let choice = Choice { threads: 2, profile: PROFILE, adapter: None, adapter_strength: 1.0 };
         pair::load(&self.registry(), choice, &Silent).unwrap()
     }
-}
-
-/// A model by itself.
-pub fn read_model(path: &Path) -> LanguageModel {
-    let threads = Arc::new(Threads::new(2).unwrap());
-    LanguageModel::load(&Gguf::open(path).unwrap(), &candle_core::Device::Cpu, &threads).unwrap()
 }
