@@ -105,7 +105,9 @@ impl Dispatch {
         }
         match bad.lost() {
             Lost::Nothing => {}
-            Lost::Documents(uris) => uris.iter().for_each(|uri| self.lose(None, Some(uri))),
+            Lost::Documents { method, uris } => {
+                uris.iter().for_each(|uri| self.lose(method.as_deref(), Some(uri)));
+            }
             Lost::Everything => self.lose(None, None),
         }
         self.client.respond(&bad.reply());

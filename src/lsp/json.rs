@@ -40,7 +40,12 @@ pub(super) enum Lost {
     /// None: it was about something else.
     Nothing,
     /// These.
-    Documents(Vec<Url>),
+    Documents {
+        /// By this method, if it can be told.
+        method: Option<String>,
+        /// In their one spelling.
+        uris: Vec<Url>,
+    },
     /// Any.
     Everything,
 }
@@ -109,13 +114,15 @@ pub(super) fn lost_by(text: &[u8], error: &serde_json::Error) -> Lost {
         return Lost::Everything;
     }
     let mut methods = strings_at("method", &text).peekable();
+    let is_silent = methods.peek().is_none();
     let changes_text =
-        |name: String| params::method(&name).is_some_and(|method| method.effect == Effect::Text);
-    if methods.peek().is_some() && !methods.any(changes_text) {
+        |name: &String| params::method(name).is_some_and(|method| method.effect == Effect::Text);
+    let method = methods.find(changes_text);
+    if method.is_none() && !is_silent {
         return Lost::Nothing;
     }
     let uris: Vec<Url> = strings_at("uri", &text).map(|written| uri::canonical(&written)).collect();
-    if uris.is_empty() { Lost::Everything } else { Lost::Documents(uris) }
+    if uris.is_empty() { Lost::Everything } else { Lost::Documents { method, uris } }
 }
 
 /// The strings that stand behind a key of this name, at any depth. Quotes inside of strings are escaped, so that no text
@@ -175,13 +182,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_takes_its_document_with_it() {
-        let a = || Lost::Documents(vec![uri::canonical("file:///a")]);
+        let uris = vec![uri::canonical("file:///a")];
+        let unknown = Lost::Documents { method: None, uris: uris.clone() };
+        let method = Some("textDocument/didChange".to_owned());
+        let a = || Lost::Documents { method: method.clone(), uris: uris.clone() };
         let change = r#""method":"textDocument/didChange","params":{"#;
         for (text, expect) in [
             (format!(r#"{{{change}"textDocument":{{"uri":"file:///a"}},"x":"\q"}}}}"#), a()),
             (format!(r#"{{{change}"x":"\q","textDocument":{{"uri" : "file:/a"}}}}}}"#), a()),
             (format!(r#"{{{change}"x":'1'}}}}"#), Lost::Everything),
-            (r#"{"params":{"textDocument":{"uri":"file:///a"},"x":01}}"#.to_owned(), a()),
+            (r#"{"params":{"textDocument":{"uri":"file:///a"},"x":01}}"#.to_owned(), unknown),
             (format!(r#"{{{change}"x":"{{\"uri\":\"file:///a\"}}\q"}}}}"#), Lost::Everything),
             (r#"{"method":"textDocument/completion","x":"\q"}"#.to_owned(), Lost::Nothing),
             (r#"{"method":"$/setTrace",}"#.to_owned(), Lost::Nothing),

