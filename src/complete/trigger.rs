@@ -87,7 +87,7 @@ pub fn stop_rules(near: &Surroundings, extent: Extent, settings: &Settings) -> S
         lines_below: near
             .lines_below()
             .take(N_LINES_BELOW)
-            .map(|line| line.trim().to_owned())
+            .map(|line| line.trim_end().to_owned())
             .collect(),
         tab_width: TAB_WIDTH,
     }
@@ -185,7 +185,7 @@ mod tests {
         let near = Surroundings::at(&document, ByteIdx(5));
         let rules = stop_rules(&near, Extent::Block, &Settings::default());
         assert_eq!((rules.left.as_str(), rules.max_lines), ("  b", 12));
-        assert_eq!(rules.lines_below, ["c", "d", "e"]);
+        assert_eq!(rules.lines_below, ["  c", "d", "e"]);
         assert_eq!(stop_rules(&near, Extent::Line, &Settings::default()).max_lines, 1);
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! The engine feeds a [`StopScanner`] with every piece of text and ends the request at the first [`Stop`].
 //! Token-level ends (end of text, token limit, time) are not here but in `decode`; after one of them the
-//! engine asks [`StopScanner::finish`]. What a line's first word says about blocks is in [`leader`].
+//! engine asks [`StopScanner::finish`]. What a line's first word says about blocks is in [`leader`], which lines the
+//! buffer has already in [`below`], and when a line only repeats itself in [`circles`].
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use circles::Circles;
 use leader::Leader;
 
+pub mod below;
+pub mod circles;
 pub mod leader;
 
 /// Blank lines that may stand before the first line of text.
@@ -22,8 +26,8 @@ pub struct StopRules {
     pub max_lines: usize,
     /// The cursor's line up to the cursor, for its indentation and for whether it is blank.
     pub left: String,
-    /// The first lines below the cursor's line that hold more than white space, trimmed at both ends; at most
-    /// three. A decoded line that equals the first of them ends the completion, unless it is [trivial](leader::is_trivial).
+    /// The first lines below the cursor's line that hold more than white space, with their indentation and without
+    /// white space at their ends. Decoded lines that say them [again](below::repetition) end the completion.
     pub lines_below: Vec<String>,
     /// Columns of a tab, to compare indentations.
     pub tab_width: usize,
@@ -38,7 +42,7 @@ pub enum StopReason {
     BlankLine,
     /// A line is indented less than the block that the completion is in.
     BlockEnd,
-    /// The text repeats the line below the cursor, or itself.
+    /// The text repeats lines below the cursor, or itself.
     Repetition,
 }
 
@@ -68,6 +72,8 @@ pub struct StopScanner {
     /// Start of the line that is still growing.
     line_start: usize,
     line: Line,
+    /// The decoded part of that line.
+    circles: Circles,
     reference: usize,
     /// A line indented more than the reference has been kept.
     went_deeper: bool,
@@ -96,6 +102,7 @@ impl StopScanner {
             lines: Vec::new(),
             line_start: 0,
             line,
+            circles: Circles::default(),
             reference: indent(&rules.left, rules.tab_width),
             went_deeper: false,
             n_blank: 0,
@@ -120,7 +127,8 @@ impl StopScanner {
         }
         let held = self.held_from();
         if self.line_start < held {
-            let growing = self.text[self.line_start..].trim_end();
+            let end = self.circles.held_from().unwrap_or(self.text.len());
+            let growing = self.text[self.line_start..end].trim_end();
             if !growing.is_empty() {
                 return self.decoded(self.line_start + growing.len());
             }
@@ -142,9 +150,14 @@ impl StopScanner {
             let Some(next) = self.text[self.scanned..].chars().next() else {
                 return;
             };
+            let circle = self.circles.push(next, self.scanned);
             self.scanned += next.len_utf8();
             if next == '\n' {
+                self.circles.clear();
                 self.end_line();
+            } else if let Some(end) = circle {
+                let kept = self.text[..end].trim_end().len();
+                self.end(self.decoded(kept), StopReason::Repetition);
             } else if self.line == Line::Unjudged {
                 self.judge_growing(self.line_start..self.scanned, Leader::of_growing);
             }
@@ -215,10 +228,10 @@ impl StopScanner {
         let Some(line) = self.lines.last().cloned() else {
             return;
         };
-        if self.is_line_below(&self.text[line.clone()]) {
-            let before = self.lines.iter().rev().nth(1);
-            let keep = self.decoded(before.map_or(0, |line| line.end));
-            return self.end(keep, StopReason::Repetition);
+        let below = below::repetition(&self.texts(), &self.rules.lines_below, self.rules.tab_width);
+        if let Some(first) = below {
+            let keep = first.checked_sub(1).map_or(0, |before| self.lines[before].end);
+            return self.end(self.decoded(keep), StopReason::Repetition);
         }
         if let Some(first) = self.first_of_repetition() {
             return self.end(self.decoded(first), StopReason::Repetition);
@@ -230,11 +243,6 @@ impl StopScanner {
         } else if self.rules.max_lines <= 1 || self.n_decoded() >= self.rules.max_lines {
             self.end(keep, StopReason::Lines);
         }
-    }
-
-    fn is_line_below(&self, line: &str) -> bool {
-        let first = self.rules.lines_below.first();
-        first.is_some_and(|below| below == line.trim() && !leader::is_trivial(below))
     }
 
     /// Where the first round ends, if the last lines are `A A A` or `A B A B`.
@@ -251,17 +259,29 @@ impl StopScanner {
 
     /// Start of the first line that a rule may still cut; beyond the text if there is none.
     fn held_from(&self) -> usize {
+        let held = self.held_repetition().min(self.held_below());
         if self.line == Line::Unjudged && self.growing() != "" {
-            return self.held_repetition().min(self.line_start);
+            return held.min(self.line_start);
         }
-        let growing = self.growing().trim_start();
-        let below = self.rules.lines_below.first();
-        let may_be_below =
-            below.is_some_and(|below| below.starts_with(growing) && !leader::is_trivial(below));
-        if may_be_below && !growing.is_empty() {
-            return self.held_repetition().min(self.line_start);
-        }
-        self.held_repetition()
+        held
+    }
+
+    /// Start of the first line that may turn out to stand below already; beyond the text if there is none.
+    fn held_below(&self) -> usize {
+        let (lines, below) = (self.texts(), &self.rules.lines_below);
+        let runs = below::runs(&lines, below, self.rules.tab_width);
+        let growing = self.growing();
+        let may_go_on = runs.filter(|run| {
+            (run.len > 0 || !growing.trim().is_empty()) && run.may_go_on(growing, below)
+        });
+        let starts = may_go_on
+            .map(|run| self.lines.get(run.start).map_or(self.line_start, |line| line.start));
+        starts.min().unwrap_or(usize::MAX)
+    }
+
+    /// The complete lines.
+    fn texts(&self) -> Vec<&str> {
+        self.lines.iter().map(|line| &self.text[line.clone()]).collect()
     }
 
     /// Start of the first line that is a second round, if the growing line may turn out to be one more.
@@ -326,7 +346,7 @@ mod tests {
     use super::*;
 
     fn rules(left: &str, below: &str) -> StopRules {
-        let below = below.lines().map(str::trim).filter(|line| !line.is_empty());
+        let below = below.lines().map(str::trim_end).filter(|line| !line.is_empty());
         StopRules {
             max_lines: 12,
             left: left.to_owned(),
@@ -457,6 +477,29 @@ mod tests {
     }
 
     #[test]
+    fn lines_further_below_end() {
+        let below = "    first(a)\n    second(b, c)\n    third = [alpha, beta, gamma]\n";
+        let check = |decoded: &str| check_rules(rules("    ", below), decoded, Some(Repetition));
+        check("x()\n    y()‖\n    first(a)\n    second(b, c)\n    third");
+        check("x()‖\n    third = [alpha, beta, gamma]\n    third2");
+        check("x()‖\n    second(b, c)\n    third = [alpha, beta, gamma]\n");
+        check_rules(rules("    ", below), "x()\n    second(b, c)\n    y‖", None);
+    }
+
+    #[test]
+    fn a_line_that_goes_round_in_circles_ends() {
+        check("x = [", &format!("foo, foo,‖{}", " foo,".repeat(20)), Some(Repetition));
+        check("x = ", &format!("f({{‖{}", "{".repeat(9)), Some(Repetition));
+        check("x = ", &format!("1\ny = aaa‖{}", "a".repeat(90)), Some(Repetition));
+        check("x = ", &format!("[{}]‖", "0, ".repeat(16).trim_end()), None);
+        let mut scanner = StopScanner::new(rules("x = [", ""));
+        scanner.push("1, foo, foo, foo, fo");
+        assert_eq!(scanner.stable(), "1, foo, foo".len());
+        scanner.push("x]");
+        assert_eq!(scanner.stable(), "1, foo, foo, foo, fox]".len());
+    }
+
+    #[test]
     fn carriage_returns_are_white_space() {
         check("def f():\r", "\r\n    x‖\r\ny", Some(BlockEnd));
         check("x = ", "1‖\r\n\r\n", Some(BlankLine));
@@ -499,6 +542,9 @@ mod tests {
             "a = 1\n",
             "a = 1",
             "b\n",
+            "ab, ab, ab, ab, ab, ab, ab, ab, ab, ",
+            "abc, abc, abc, abc, abc, abc, abc, ",
+            "{{{",
         ]);
         prop::collection::vec(fragment.prop_map(str::to_owned), 0..24)
     }
@@ -512,7 +558,15 @@ mod tests {
             "    if (a) {",
             "\tretu",
         ]);
-        let below = prop::sample::select(vec!["", "return x", "}", "a = 1\nb", "else:"]);
+        let below = prop::sample::select(vec![
+            "",
+            "return x",
+            "}",
+            "a = 1\nb",
+            "else:",
+            "x\na = 1\nb",
+            "b\nreturn x\nreturn x",
+        ]);
         (left, below, 1..6_usize)
             .prop_map(|(left, below, max_lines)| StopRules { max_lines, ..rules(left, below) })
     }
