@@ -21,6 +21,7 @@ use question::Question;
 
 pub mod ahead;
 pub mod ask;
+pub mod beside;
 pub mod brackets;
 pub mod file_names;
 pub mod file_rules;
@@ -28,6 +29,7 @@ pub mod finished;
 pub mod job;
 pub mod journal;
 pub mod links;
+pub mod lexical;
 pub mod memory;
 pub mod path_globs;
 pub mod question;

@@ -1,6 +1,7 @@
 //! The completer as an editor uses it, on a backend that follows a script, under a paused clock.
 
 mod budget;
+mod beside;
 mod script;
 mod session;
 

@@ -119,8 +119,7 @@ pub fn hint(
 /// In the middle of a line nothing is suggested while typing, and where the next question comes something else will
 /// follow the cursor.
 fn reach_at(document: &Document, cursor: ByteIdx, settings: &Settings) -> Reach {
-    let right = Surroundings::at(document, cursor).right;
-    match extent(&right, Trigger::Automatic, settings.multi_line) {
+    match extent(&Surroundings::at(document, cursor), Trigger::Automatic, settings.multi_line) {
         Ok(_) => Reach::Cursor,
         Err(_) => Reach::Above,
     }

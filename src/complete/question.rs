@@ -73,7 +73,7 @@ impl<'a> Question<'a> {
         admit(&query.snapshot, &names, query.trigger, settings, &rules)?;
         let (document, cursor, selected) = with_selected(&query)?;
         let near = Surroundings::at(&document, cursor);
-        let extent = extent(&near.right, query.trigger, settings.multi_line)?;
+        let extent = extent(&near, query.trigger, settings.multi_line)?;
         let state = shared.backend.state();
         let terms = terms(settings, &rules, &names, document.language(), &state.borrow());
         let automatic = query.trigger == Trigger::Automatic;

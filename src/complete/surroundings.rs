@@ -51,6 +51,11 @@ impl Surroundings {
         }
     }
 
+    /// All that is seen before the cursor.
+    pub fn before(&self) -> String {
+        format!("{}{}", self.above, self.left)
+    }
+
     /// Whether all of the document is seen.
     pub fn is_whole(&self) -> bool {
         self.from_start && self.to_end

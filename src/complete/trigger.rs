@@ -4,6 +4,8 @@
 //! anything of its text goes anywhere.
 
 use super::file_names::FileNames;
+
+use super::beside::{Beside, beside};
 use super::file_rules::FileRules;
 use super::style::TAB_WIDTH;
 use super::surroundings::Surroundings;
@@ -57,22 +59,25 @@ pub fn admit(
     Ok(())
 }
 
-/// How far a completion may go here. In the middle of text it is one line, however it is set.
+/// How far a completion may go here. Beside anything but what editors close by themselves it is one line, however it is
+/// set.
 ///
 /// # Errors
 ///
-/// [`Reason::MidLine`] if nobody asked and there is more than closers to the right of the cursor.
-pub fn extent(right: &str, trigger: Trigger, multi_line: MultiLine) -> Result<Extent, Reason> {
-    if !is_line_end(right) {
-        return match trigger {
-            Trigger::Automatic => Err(Reason::MidLine),
-            Trigger::Invoked => Ok(Extent::Line),
-        };
+/// [`Reason::MidLine`] if nobody asked and text of its own stands right of the cursor.
+pub fn extent(
+    near: &Surroundings,
+    trigger: Trigger,
+    multi_line: MultiLine,
+) -> Result<Extent, Reason> {
+    let beside = beside(near);
+    if beside == Beside::Text && trigger == Trigger::Automatic {
+        return Err(Reason::MidLine);
     }
     Ok(match multi_line {
-        MultiLine::Auto if right.trim().is_empty() => Extent::Block,
-        MultiLine::Always => Extent::Block,
-        MultiLine::Auto | MultiLine::Never => Extent::Line,
+        MultiLine::Auto if beside == Beside::Nothing => Extent::Block,
+        MultiLine::Always if is_line_end(&near.right) => Extent::Block,
+        MultiLine::Auto | MultiLine::Always | MultiLine::Never => Extent::Line,
     })
 }
 
@@ -93,7 +98,7 @@ pub fn stop_rules(near: &Surroundings, extent: Extent, settings: &Settings) -> S
     }
 }
 
-/// `^\s*[)>}\]"'`]*\s*[:{;,]?\s*$`: what editors close by themselves, and what ends a statement.
+/// `^\s*[)>}\]"'`]*\s*[:{;,]?\s*$`: brackets and quotes, and what ends a statement. Several lines fit before them.
 fn is_line_end(right: &str) -> bool {
     let rest = right.trim().trim_start_matches([')', '>', '}', ']', '"', '\'', '`']);
     matches!(rest.trim_start(), "" | ":" | "{" | ";" | ",")
@@ -152,31 +157,53 @@ mod tests {
         assert_eq!(got("A=b", "properties"), Ok(()));
     }
 
+    /// `text` has the cursor as `|`, unless it has `$0`.
+    fn near(language: &str, text: &str) -> Surroundings {
+        let mark = if text.contains("$0") { "$0" } else { "|" };
+        let cursor = text.find(mark).expect("the text has a cursor");
+        let document = Document::new(&text.replacen(mark, "", 1), 1, language);
+        Surroundings::at(&document, ByteIdx(cursor))
+    }
+
     #[test]
     fn text_to_the_right_is_left_alone_unless_asked() {
-        for right in ["", "  ", ")", "\")", "]})", " ) {", "):", ");", "),", "'", ">", ";", " }"] {
-            assert!(extent(right, Trigger::Automatic, MultiLine::Auto).is_ok(), "{right}");
-        }
-        for right in ["x", " = 1", ") + 1", "(", ");;", "}, {", "// x"] {
-            let automatic = extent(right, Trigger::Automatic, MultiLine::Always);
-            assert_eq!(automatic, Err(Reason::MidLine), "{right}");
-            let invoked = extent(right, Trigger::Invoked, MultiLine::Always);
-            assert_eq!(invoked, Ok(Extent::Line), "{right}");
+        for (language, text) in [
+            ("c", "|x"),
+            ("c", "x| = 1"),
+            ("c", "f|("),
+            ("c", "|// x"),
+            ("c", "x = |y;"),
+            ("c", "f(|a, b)"),
+            ("c", "f(|\"a\")"),
+            ("python", "x = |'a'"),
+            ("c", "a| > b"),
+            ("rust", "a $0| b"),
+            ("php", "$a = $0$b;"),
+            ("html", "<p>|text</p>"),
+            ("markdown", "see |this"),
+            ("lua", "|ending()"),
+            ("css", "color: |#fff"),
+        ] {
+            let near = near(language, text);
+            let automatic = extent(&near, Trigger::Automatic, MultiLine::Always);
+            assert_eq!(automatic, Err(Reason::MidLine), "{text}");
+            let invoked = extent(&near, Trigger::Invoked, MultiLine::Always);
+            assert_eq!(invoked, Ok(Extent::Line), "{text}");
         }
     }
 
     #[test]
     fn several_lines_where_the_settings_say_so() {
         use MultiLine::{Always, Auto, Never};
-        let extent = |right, multi_line| extent(right, Trigger::Automatic, multi_line).unwrap();
-        assert_eq!(
-            [Auto, Always, Never].map(|m| extent("  ", m)),
-            [Extent::Block, Extent::Block, Extent::Line]
-        );
-        assert_eq!(
-            [Auto, Always, Never].map(|m| extent(")", m)),
-            [Extent::Line, Extent::Block, Extent::Line]
-        );
+        let check = |text: &str, expect: [Extent; 3]| {
+            let near = near("c", text);
+            let got = [Auto, Always, Never].map(|m| extent(&near, Trigger::Automatic, m).unwrap());
+            assert_eq!(got, expect, "{text}");
+        };
+        check("f()|  ", [Extent::Block, Extent::Block, Extent::Line]);
+        check("f(|)", [Extent::Line, Extent::Block, Extent::Line]);
+        check("f(|) + 1", [Extent::Line, Extent::Line, Extent::Line]);
+        check("f(|); // a", [Extent::Line, Extent::Line, Extent::Line]);
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! What of a decoded text is worth showing at the cursor.
 //!
 //! Pure functions on text that is already in the buffer's [style](super::style): what the buffer has
-//! to the right and below is not said again, closers that nothing opened go, and nothing is left of
+//! [to the right](super::beside) and below is not said again, closers that nothing opened go, and nothing is left of
 //! white space. See `docs/PROTOCOL.md` for why closers to the right are rather left alone than replaced.
 
 use super::Reason;
-use super::brackets::{Bracket, Unmatched, brackets, closer_of, unmatched};
+use super::beside::{Fit, cursor_region, fit, foreign_closers};
+use super::brackets::{closer_of, unmatched};
+use super::lexical::syntax::is_prose;
+use super::lexical::{Bracket, Kind, scan};
 use super::style::TAB_WIDTH;
 use super::surroundings::Surroundings;
-use crate::prompt::stop::indent;
 use crate::prompt::stop::leader::is_trivial;
-
-/// Shortest word that counts as already said to the right of the cursor.
-const MIN_WORD_BYTES: usize = 3;
+use crate::prompt::stop::{below, indent};
 
 /// What to insert at the cursor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,141 +33,100 @@ pub fn trim(text: &str, near: &Surroundings) -> Result<Trimmed, Reason> {
     if text.is_empty() {
         return Err(Reason::Empty);
     }
-    let text = without_line_below(text, near);
-    let text = without_trivial_line_below(text, near);
-    let mut replace = 0;
-    let kept = match said_to_the_right(text, near) {
-        Some(said) => &text[..text.len() - said],
-        None => {
-            replace = replaced_to_the_right(text, near);
-            text
-        }
-    };
-    let kept = without_extra_closers(kept, replace, near);
+    let text = without_lines_below(text, near);
+    let text = without_trivial_lines_below(text, near);
+    let Fit { keep, replace } = fit(text, near);
+    let kept = without_extra_closers(&text[..keep], replace, near);
+    let kept = without_last_comma(kept, replace, near);
     if kept.trim().is_empty() {
         return Err(Reason::Duplicate);
     }
     Ok(Trimmed { insert: kept.to_owned(), replace })
 }
 
-/// `text` up to the first line that equals the first line below.
-fn without_line_below<'a>(text: &'a str, near: &Surroundings) -> &'a str {
-    let Some(below) = near.lines_below().next().map(str::trim) else {
-        return text;
-    };
-    if is_trivial(below) {
-        return text;
-    }
+/// A line of a text, as it will stand in the buffer, and the byte of the text where it begins.
+struct Line {
+    start: usize,
+    text: String,
+}
+
+/// The lines of `text` that hold more than white space.
+fn lines(text: &str, near: &Surroundings) -> Vec<Line> {
     let mut start = 0;
-    for (line_idx, line) in text.split('\n').enumerate() {
-        let whole = match line_idx {
+    let lines = text.split('\n').enumerate().map(|(idx, line)| {
+        let text = match idx {
+            0 if line.trim().is_empty() => String::new(),
             0 => format!("{}{line}{}", near.left, near.right),
             _ => line.to_owned(),
         };
-        if !line.trim().is_empty() && whole.trim() == below {
-            return text[..start].trim_end();
-        }
         start += line.len() + 1;
-    }
-    text
+        Line { start: start - line.len() - 1, text: text.trim_end().to_owned() }
+    });
+    lines.filter(|line| !line.text.is_empty()).collect()
 }
 
-/// `text` without a last line such as `}` or `else:` that stands right below, at the same indentation,
+/// `text` up to where it only says again what stands below.
+fn without_lines_below<'a>(text: &'a str, near: &Surroundings) -> &'a str {
+    let lines = lines(text, near);
+    let texts = lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>();
+    let below = near.lines_below().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    let first = (1..=lines.len()).find_map(|n| below::repetition(&texts[..n], &below, TAB_WIDTH));
+    first.map_or(text, |first| text[..lines[first].start].trim_end())
+}
+
+/// `text` without last lines such as `}` or `else:` that stand right below, at the same indentation,
 /// and that nothing in `text` has opened.
-fn without_trivial_line_below<'a>(text: &'a str, near: &Surroundings) -> &'a str {
-    let start = text.rfind('\n').map_or(0, |line_break| line_break + 1);
-    let last = &text[start..];
-    let Some(below) = near.lines_below().next() else {
-        return text;
-    };
+fn without_trivial_lines_below<'a>(text: &'a str, near: &Surroundings) -> &'a str {
+    let lines = lines(text, near);
+    let below = near.lines_below().take_while(|line| is_trivial(line)).collect::<Vec<_>>();
     let columns = |line: &str| indent(line, TAB_WIDTH);
-    let whole = if start == 0 { format!("{}{last}", near.left) } else { last.to_owned() };
-    let is_below = whole.trim() == below.trim() && columns(&whole) == columns(below);
-    let n_brackets = brackets(last, &near.language).len();
-    let n_foreign = foreign_closers(text, near).iter().filter(|closer| closer.at >= start).count();
-    if is_below && is_trivial(below) && n_brackets == n_foreign {
-        return text[..start].trim_end();
-    }
-    text
-}
-
-/// Bytes at the end of a one-line `text` that the rest of the cursor's line says already.
-fn said_to_the_right(text: &str, near: &Surroundings) -> Option<usize> {
-    let right = near.right.trim_end();
-    if text.contains('\n') || right.is_empty() {
-        return None;
-    }
     let foreign = foreign_closers(text, near);
-    let first_foreign = foreign.first().map_or(text.len(), |closer| closer.at);
-    let ends = right.char_indices().map(|(at, character)| at + character.len_utf8());
-    ends.rev().find(|&end| {
-        let said = &right[..end];
-        // A closer further left is replaced, and so must be those behind it.
-        text.ends_with(said)
-            && first_foreign >= text.len() - said.len()
-            && may_be_said(text, said, &right[end..], near, &foreign)
-    })
-}
-
-/// Whether `said`, the end of `text`, is what stands to the right, and not the same letters by chance.
-fn may_be_said(
-    text: &str,
-    said: &str,
-    after: &str,
-    near: &Surroundings,
-    foreign: &[Bracket],
-) -> bool {
-    let start = text.len() - said.len();
-    if said.contains(is_word) {
-        let inside =
-            |before: &str, after: &str| before.ends_with(is_word) && after.starts_with(is_word);
-        let torn = inside(&text[..start], said) || inside(said, after);
-        return said.len() >= MIN_WORD_BYTES && !torn;
-    }
-    let n_closers = unmatched(&brackets(said, &near.language)).closers.len();
-    let n_foreign = foreign.iter().filter(|closer| closer.at >= start).count();
-    let quote = said.chars().find(|c| is_quote(*c));
-    let quote_fits =
-        quote.is_none_or(|quote| is_open(quote, &near.left) && !is_open(quote, &text[..start]));
-    let is_whole = after.is_empty() || said.contains([')', ']', '}']) || quote.is_some();
-    n_closers == n_foreign && quote_fits && is_whole
-}
-
-/// Bytes of the quote and closers to the right of the cursor that `text` has too, though not at its end.
-fn replaced_to_the_right(text: &str, near: &Surroundings) -> usize {
-    let mut foreign = foreign_closers(text, near).into_iter().peekable();
-    let mut replaced = 0;
-    for (at, character) in near.right.char_indices() {
-        let first_line = text.split('\n').next().unwrap_or_default();
-        let is_said = match character {
-            ' ' => continue,
-            quote if is_quote(quote) => {
-                at == 0 && is_open(quote, &near.left) && first_line.contains(quote)
-            }
-            closer => foreign.next_if(|bracket| bracket.character == closer).is_some(),
-        };
-        if !is_said {
-            break;
-        }
-        replaced = at + character.len_utf8();
-    }
-    replaced
+    let is_below = |n: &usize| {
+        let last = &lines[lines.len() - n..];
+        let start = last.first().map_or(text.len(), |line| line.start);
+        let n_brackets = text[start..].chars().filter(|c| "()[]{}".contains(*c)).count();
+        let n_foreign = foreign.iter().filter(|closer| closer.at >= start).count();
+        let are_same = last.iter().zip(&below).all(|(line, below)| {
+            line.text.trim() == below.trim() && columns(&line.text) == columns(below)
+        });
+        are_same && n_brackets == n_foreign
+    };
+    let n = (1..=lines.len().min(below.len())).rev().find(is_below);
+    n.map_or(text, |n| text[..lines[lines.len() - n].start].trim_end())
 }
 
 /// `text` without closers at its end that close nothing: what is open before the cursor is closed
-/// after it already.
+/// after it already. What is no code needs no partners.
 fn without_extra_closers<'a>(text: &'a str, replaced: usize, near: &Surroundings) -> &'a str {
+    if cursor_region(near).1 != Kind::Code || needs_no_partners(&near.language) {
+        return text;
+    }
     let foreign = foreign_closers(text, near);
-    let n_replaced = brackets(&near.right[..replaced], &near.language).len();
+    let n_replaced = near.right[..replaced].chars().filter(|c| ")]}".contains(*c)).count();
     let missing = missing_closers(replaced, near);
     let mut missing = missing.iter();
     let extra = foreign.iter().skip(n_replaced).find(|closer| match missing.next() {
         Some(wanted) => *wanted != closer.character,
         None => near.is_whole() || is_certainly_extra(**closer, text, near),
     });
-    let Some(extra) = extra else { return text };
+    let Some(extra) = extra.filter(|extra| !ends_pattern(**extra, near)) else { return text };
     let only_closers = text[extra.at..].chars().all(|c| ")]};, \n\t".contains(c));
     if only_closers { text[..extra.at].trim_end() } else { text }
+}
+
+/// Languages in which plain text has brackets.
+fn needs_no_partners(language: &str) -> bool {
+    is_prose(language)
+        || matches!(language, "yaml" | "dockercompose" | "html" | "xml" | "ini" | "properties")
+}
+
+/// Whether a `)` ends the pattern of a `case` branch in a shell, which nothing opens.
+fn ends_pattern(closer: Bracket, near: &Surroundings) -> bool {
+    let is_shell = matches!(
+        near.language.as_str(),
+        "shellscript" | "sh" | "bash" | "zsh" | "makefile" | "make" | "dockerfile" | "just"
+    );
+    is_shell && closer.character == ')' && !opens_above(near).iter().any(|o| o.character == '(')
 }
 
 /// Whether a closer that seems to lack an opener lacks it beyond what is seen of the document, too:
@@ -181,9 +140,8 @@ fn is_certainly_extra(closer: Bracket, text: &str, near: &Surroundings) -> bool 
 /// The closers that the text without any suggestion lacks, innermost first. `replaced` bytes to the
 /// right of the cursor do not count.
 fn missing_closers(replaced: usize, near: &Surroundings) -> Vec<char> {
-    let after = format!("{}\n{}", &near.right[replaced..], near.below);
-    let mut closed = unmatched(&brackets(&after, &near.language)).closers;
     let mut open = opens_above(near);
+    let mut closed = closes_after(replaced, near);
     if near.is_whole() {
         // From the outside in, as an inner bracket is the one that is being written.
         while let (Some(outer), Some(last)) = (open.first(), closed.last())
@@ -198,35 +156,33 @@ fn missing_closers(replaced: usize, near: &Surroundings) -> Vec<char> {
     wanted.take_while(|closer| Some(*closer) != first).collect()
 }
 
+/// What is open at the cursor in the piece of code that it stands in.
 fn opens_above(near: &Surroundings) -> Vec<Bracket> {
-    let before = format!("{}{}", near.above, near.left);
-    unmatched(&brackets(&before, &near.language)).openers
+    let before = scan(&near.before(), &near.language);
+    let region = before.innermost();
+    let own = before.brackets.iter().copied().filter(|bracket| bracket.region == region);
+    unmatched(own).openers
 }
 
-/// The closers in `text` that nothing in `text` opens, at their bytes in `text`.
-fn foreign_closers(text: &str, near: &Surroundings) -> Vec<Bracket> {
-    // The line's start is read too, as the cursor may stand in a string.
-    let line = format!("{}{text}", near.left);
-    let inside = brackets(&line, &near.language).into_iter().filter_map(|bracket| {
-        let at = bracket.at.checked_sub(near.left.len())?;
-        Some(Bracket { at, ..bracket })
-    });
-    let Unmatched { closers, .. } = unmatched(&inside.collect::<Vec<_>>());
-    closers
+/// What is closed behind the cursor and not opened there, as far as it is code.
+fn closes_after(replaced: usize, near: &Surroundings) -> Vec<Bracket> {
+    let before = near.before();
+    let whole = format!("{before}{}\n{}", &near.right[replaced..], near.below);
+    let scan = scan(&whole, &near.language);
+    let after = scan.brackets.iter().copied();
+    let after = after.filter(|bracket| bracket.at >= before.len() && scan.is_code(bracket));
+    unmatched(after).closers
 }
 
-/// Whether a string that begins with `quote` is open at the end of `text`.
-fn is_open(quote: char, text: &str) -> bool {
-    let line = text.rsplit('\n').next().unwrap_or_default();
-    line.matches(quote).count() % 2 == 1
-}
-
-fn is_quote(character: char) -> bool {
-    "\"'`".contains(character)
-}
-
-fn is_word(character: char) -> bool {
-    character.is_alphanumeric() || character == '_'
+/// `text` without a comma at its end, where JSON has nothing but a closer behind it, or another comma.
+fn without_last_comma<'a>(text: &'a str, replaced: usize, near: &Surroundings) -> &'a str {
+    let is_json = near.language.starts_with("json");
+    let after = near.right[replaced..].chars().chain(near.below.chars());
+    let next = after.clone().find(|c| !c.is_whitespace());
+    match text.trim_end().strip_suffix(',') {
+        Some(kept) if is_json && next.is_some_and(|next| "}],".contains(next)) => kept.trim_end(),
+        _ => text,
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Run {
 }
 
 /// The ends of `lines` that stand in `below`; both are lines with their indentation that hold more than white space.
-/// Includes the empty end, of which the next line may be the first. None begins with a [trivial](is_trivial) line.
+/// Includes the empty end, of which the next line may be the first.
 pub fn runs<'a>(
     lines: &'a [&'a str],
     below: &'a [String],
@@ -38,7 +38,7 @@ pub fn runs<'a>(
             .zip(&below[at..])
             .enumerate()
             .all(|(n, (line, below))| run.is_same(n, line, below, tab_width));
-        (fits && !is_trivial(&below[at])).then_some(run)
+        (fits && (at == 0 || !is_trivial(&below[at]))).then_some(run)
     })
 }
 
@@ -56,15 +56,17 @@ impl Run {
         next.is_some_and(|next| next.trim_start().starts_with(growing.trim()))
     }
 
-    /// The first line below needs no more than to be equal; elsewhere the same words at another depth are other code.
+    /// The first line below needs no more than to be equal, if it says anything; elsewhere the same words at another
+    /// depth are other code.
     fn is_same(self, n_th: usize, line: &str, below: &str, tab_width: usize) -> bool {
         let same_depth = || indent(line, tab_width) == indent(below, tab_width);
-        line.trim() == below.trim() && (self.below + n_th == 0 || same_depth())
+        let is_first = self.below + n_th == 0 && !is_trivial(below);
+        line.trim() == below.trim() && (is_first || same_depth())
     }
 
     fn is_certain(self, lines: &[&str], below: &[String], tab_width: usize) -> bool {
         if self.len == 0 || self.below == 0 {
-            return self.len > 0;
+            return lines[self.start..].iter().any(|line| !is_trivial(line));
         }
         let depth = |line: &str| indent(line, tab_width);
         let in_one_block = || {
@@ -95,6 +97,7 @@ mod tests {
         check("a()\n  b()", "b()\nc()", Some(1));
         check("x\ntotal = compute(first)", "b()\ntotal = compute(first)", Some(1));
         check("x\nreturn y", "y = 2\nreturn y", Some(1));
+        check("  x\n}\ny", "}\ny", Some(1));
         check("x\nfirst(1)\nsecond(2, 3)", "b()\nfirst(1)\nsecond(2, 3)", Some(1));
         check("x\nlast(alpha, beta, gamma)", "b()\n}\nlast(alpha, beta, gamma)", Some(1));
     }
@@ -103,6 +106,7 @@ mod tests {
     fn lines_that_are_common_are_no_repetition() {
         check("case 1:\n  a();\n  break;", "case 2:\n  b();\n  break;", None);
         check("x()\n}", "}\n}", None);
+        check("    x\n  }\n  y", "}\ny", None);
         check("  return compute(a, b, c)", "x\nreturn compute(a, b, c)", None);
         check("x()\nend", "y()\nend", None);
         check("f(1)\nlog()", "f(2)\nlog()", None);
