@@ -4,6 +4,7 @@ mod budget;
 mod beside;
 mod script;
 mod session;
+mod white_space;
 
 use std::time::Duration;
 

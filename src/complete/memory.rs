@@ -113,9 +113,8 @@ impl Remembered {
     /// How `typed` relates to what is decoded, and what of that is still to be typed.
     pub fn remainder(&self, progress: &Progress, typed: &str) -> (Agreement, String) {
         let known = self.style.rewrite(&progress.text);
-        let grows = if progress.finish.is_none() { Grows::Yes } else { Grows::No };
         let remainder = known.get(typed.len()..).unwrap_or_default().to_owned();
-        (agreement(&known, typed, grows), remainder)
+        (agreement(&known, typed, grows(progress)), remainder)
     }
 
     fn recall(this: &Arc<Self>, place: &Place, terms: &Terms) -> Recall {
@@ -147,9 +146,14 @@ impl Remembered {
 
     fn may_become(&self, document: &Document) -> bool {
         let progress = self.job.progress();
+        let known = self.style.rewrite(&progress.text);
         let mut typed = self.anchor.inserted(document);
-        typed.any(|typed| self.remainder(&progress, &typed).0 != Agreement::Differs)
+        typed.any(|typed| agreement(&known, &typed, grows(&progress)) != Agreement::Differs)
     }
+}
+
+fn grows(progress: &Progress) -> Grows {
+    if progress.finish.is_none() { Grows::Yes } else { Grows::No }
 }
 
 /// Whether the same question would end the same way again.
