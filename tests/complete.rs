@@ -12,7 +12,7 @@ use cosec_ls::complete::{Answer, Query, Reason, Suggestion, Trigger};
 use cosec_ls::config::MultiLine;
 use cosec_ls::engine::{DocumentId, Finish};
 use cosec_ls::prompt::stop::StopReason;
-use cosec_ls::text::ByteIdx;
+use cosec_ls::text::{ByteIdx, Document};
 use tokio::time::{Instant, advance};
 
 use script::{bench, insert_of, query, settle};
@@ -503,6 +503,73 @@ async fn a_selected_menu_entry_is_extended() {
     let selected = Some((ByteIdx(0)..ByteIdx(99), "console".to_owned()));
     let answer = bench.ask(Query { selected, ..query("x = con$0;\n") }).await.answer().await;
     assert_eq!(nothing(answer), Reason::Selected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_does_not_begin_with_what_is_typed_is_not_extended() {
+    let mut bench = bench();
+    for entry in ["Console", "log", "", "my_console", "con\nsole"] {
+        let selected = Some((ByteIdx(4)..ByteIdx(7), entry.to_owned()));
+        let answer = bench.ask(Query { selected, ..query("x = con$0;\n") }).await.answer().await;
+        assert_eq!(nothing(answer), Reason::Selected, "{entry}");
+        bench.no_run();
+    }
+    for (entry, decoded, insert) in [("con", "sole;", "console"), ("connect", "(a);", "connect(a)")]
+    {
+        let selected = Some((ByteIdx(4)..ByteIdx(7), entry.to_owned()));
+        let pending = bench.ask(Query { selected, ..query("x = con$0;\n") }).await;
+        bench.run().await.answer(decoded);
+        assert_eq!(pending.insert().await, insert);
+    }
+}
+
+/// A question in a document of another language.
+fn query_in(language: &str, text: &str) -> Query {
+    let query = query(text);
+    let snapshot = Document::new(&text.replacen("$0", "", 1), 1, language);
+    Query { snapshot, ..query }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suggestion_comes_by_itself_between_what_an_editor_has_closed() {
+    for (language, text, decoded, insert, replaced) in [
+        ("html", "<div>$0</div>\n", "a</div>", "a", 0),
+        ("javascript", "/** $0 */\n", "Adds.\n", "Adds.", 0),
+        ("rust", "foo($0)?;\n", "a);", "a", 0),
+        ("go", "run($0); // go\n", "a) {", "a", 0),
+        ("vue", "<p>{{ $0 }}</p>\n", "a }}", "a", 0),
+        ("c", "x = $0   \n", "f();", "f();", 3),
+        ("c", "f(g($0))\n", "a) + b", "a) + b", 1),
+    ] {
+        let mut bench = bench();
+        let pending = bench.ask(query_in(language, text)).await;
+        bench.run().await.answer(decoded);
+        let answer = pending.answer().await;
+        let Answer::Suggestion(suggestion) = answer else { panic!("{text} {answer:?}") };
+        let n_replaced = suggestion.replace.end.0 - suggestion.replace.start.0;
+        assert_eq!((suggestion.insert.as_str(), n_replaced), (insert, replaced), "{text}");
+        // Typed to its end it leaves nothing of what it replaced, and no model is asked again.
+        let typed = &insert[..1];
+        let pending = bench.ask(query_in(language, &text.replacen("$0", &format!("{typed}$0"), 1)));
+        let pending = pending.await;
+        if insert.len() > 1 {
+            assert_eq!(pending.insert().await, insert[1..], "{text}");
+            bench.no_run();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recipe_keeps_its_tab_while_it_is_decoded() {
+    let mut bench = bench();
+    let text = "SRC = a \\\n    b\n\nall: $(SRC)$0\n";
+    let pending = bench.ask(query_in("makefile", text)).await;
+    let mut run = bench.run().await;
+    run.say("\n    gcc");
+    settle().await;
+    assert_eq!(pending.partials(), ["\n\tgcc"]);
+    run.answer(" -o x\n\tls");
+    assert_eq!(pending.insert().await, "\n\tgcc -o x\n\tls");
 }
 
 #[tokio::test(start_paused = true)]

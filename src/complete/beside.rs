@@ -14,8 +14,11 @@ mod tags;
 
 /// Shortest word that counts as already said to the right of the cursor.
 const MIN_WORD_BYTES: usize = 3;
-/// Ends of comments and templates.
-const ENDS: [&str; 8] = ["*/", "-->", "--%>", "%>", "?>", "%}", "#}", "]]>"];
+/// Ends of comments, templates and formulas.
+const ENDS: [&str; 18] = [
+    "*/", "-->", "--%>", "-%>", "%>", "?>", "-%}", "%}", "-}}", "~}}", "#}", "#-}", "-}", "]]>",
+    "\\)", "\\]", "\\right", "\\end{",
+];
 /// What emphasis, formulas and code begin and end with in prose, the longest first.
 const PROSE_MARKS: [&str; 10] = ["**", "__", "~~", "$$", "==", "*", "_", "$", "`", "|"];
 
@@ -26,7 +29,7 @@ pub enum Beside<'a> {
     Nothing,
     /// It closes what is open left of the cursor.
     Closer(Closer<'a>),
-    /// It ends or divides a statement, or opens its block, and no more follows than a comment.
+    /// It ends or divides a statement, or opens its block, and no more follows than a comment or something that is closed.
     Separator(char),
     /// It is a comment.
     Comment,
@@ -105,12 +108,12 @@ fn closer<'a>(right: &'a str, near: &Surroundings, before: &Scan) -> Option<Clos
         return Some(Closer::Region);
     }
     let first = right.chars().next()?;
-    if ")]}".contains(first) {
-        return Some(Closer::Bracket(first));
-    }
     let begins = |mark: &&&str| right.starts_with(**mark);
     if let Some(mark) = ENDS.iter().find(begins) {
         return Some(Closer::Mark(mark));
+    }
+    if ")]}".contains(first) {
+        return Some(Closer::Bracket(first));
     }
     if has_tags(&near.language) && right.starts_with("</") {
         return Some(Closer::Tag);
@@ -167,6 +170,7 @@ fn divider<'a>(right: &'a str, near: &Surroundings, before: &Scan) -> Beside<'a>
         let len = match first {
             ';' | ',' | ':' | '?' | '{' => 1,
             _ if arrow.is_some() => 2,
+            _ if rest.len() < right.len() && closer(rest, near, before).is_some() => break,
             _ => return Beside::Text,
         };
         rest = rest[len..].trim_start();

@@ -12,8 +12,8 @@ use super::finished::{finished, whole_lines};
 use super::job::{Job, Progress};
 use super::memory::{Recall, Remembered};
 use super::surroundings::Surroundings;
-use super::trigger::{admit, extent};
-use super::trim::trim;
+use super::trigger::{Extent, admit, extent};
+use super::trim::{Trimmed, trim};
 use super::typed_through::Agreement;
 use super::{Answer, Query, Reason, Shared, Suggestion, Trigger, Unfinished};
 use crate::config::Settings;
@@ -302,7 +302,7 @@ impl<'a> Question<'a> {
         known: &str,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) {
-        let Ok(trimmed) = trim(known, &self.place.near) else {
+        let Ok(trimmed) = self.trimmed(known) else {
             return;
         };
         if trimmed.insert.len() <= self.shown.len() || !trimmed.insert.starts_with(&self.shown) {
@@ -314,9 +314,19 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// What the place lacks of `text`. What began where nothing stood to the right may have several lines, and since
+    /// then the editor may have closed what was typed of it.
+    fn trimmed(&self, text: &str) -> Result<Trimmed, Reason> {
+        let text = match self.place.extent {
+            Extent::Line => text.split('\n').next().unwrap_or_default(),
+            Extent::Block => text,
+        };
+        trim(text, &self.place.near)
+    }
+
     /// What to show of `text`, which is to stand at the place.
     fn suggestion(&mut self, job: &Arc<Job>, text: &str) -> Result<Suggestion, Reason> {
-        let trimmed = trim(text, &self.place.near)?;
+        let trimmed = self.trimmed(text)?;
         let id = match self.id {
             Some(id) => {
                 self.shared.journal.replace(id, Arc::clone(job));
@@ -359,7 +369,10 @@ fn with_selected(query: &Query) -> Result<(Document, ByteIdx, Selected), Reason>
         let none = Selected { range: cursor..cursor, entry: String::new() };
         return Ok((document.clone(), cursor, none));
     };
+    // An entry that was matched in another way than by its beginning has no text that could go on from what is typed.
+    let typed = document.slice(range.start.min(cursor)..cursor);
     let fits = document.line_start(cursor) <= range.start
+        && entry.starts_with(&typed)
         && range.start <= cursor
         && cursor <= range.end
         && range.end <= document.line_end(cursor)

@@ -124,6 +124,8 @@ impl Style {
         let block = self.indentation;
         let indentation = match self.rule {
             Rule::Records | Rule::Prose => return white.to_owned(),
+            // Behind spaces a tab is content of a block scalar.
+            Rule::Spaces if white.starts_with(' ') => return white.to_owned(),
             Rule::Recipes => return rules::in_recipe(white, above),
             Rule::Tabs if block == Indentation::Unknown => Indentation::Tabs,
             Rule::Spaces => match block {

@@ -11,10 +11,29 @@ use crate::text::{ByteIdx, Document};
 const WINDOW_BYTES: usize = 2048;
 /// More than this is not typed but pasted, and no suggestion is as long.
 const MAX_TYPED_BYTES: usize = 16 * 1024;
-/// Most closers that an editor inserts by itself, or that a suggestion replaces.
-const MAX_CLOSERS: usize = 8;
-const CLOSERS: [(char, char); 7] =
-    [('(', ')'), ('[', ']'), ('{', '}'), ('<', '>'), ('"', '"'), ('\'', '\''), ('`', '`')];
+/// Most bytes that an editor inserts by itself: a closing tag.
+const MAX_CLOSERS: usize = 32;
+/// Bytes between the cursor and the end of what was inserted, where a change tells no cursor.
+const MAX_REACH: usize = 16;
+/// Most bytes that a suggestion replaces.
+const MAX_REPLACED: usize = 128;
+/// What editors close, and how.
+const CLOSERS: [(&str, &str); 14] = [
+    ("/*", "*/"),
+    ("<!--", "-->"),
+    ("{%", "%}"),
+    ("{#", "#}"),
+    ("<%", "%>"),
+    ("(", ")"),
+    ("[", "]"),
+    ("{", "}"),
+    ("<", ">"),
+    ("\"", "\""),
+    ("'", "'"),
+    ("`", "`"),
+    ("$", "$"),
+    ("|", "|"),
+];
 
 /// Where a suggestion began.
 #[derive(Clone, Debug)]
@@ -51,8 +70,8 @@ impl Anchor {
 
     /// What was typed between the anchor and `cursor`, with `\n` line ends; `None` if anything else changed.
     ///
-    /// Closers that the editor inserted behind the cursor by itself, and closers that were typed over
-    /// or replaced, are no other change.
+    /// Closers that the editor inserted behind the cursor by itself, and text behind it that was typed over
+    /// or replaced by the same, are no other change; nor are blanks that went.
     pub fn typed(&self, document: &Document, cursor: ByteIdx) -> Option<String> {
         let n_typed = cursor.0.checked_sub(self.cursor.0)?;
         let begin = self.cursor.0 - self.before.len();
@@ -72,7 +91,7 @@ impl Anchor {
     /// end of what was inserted.
     pub fn inserted(&self, document: &Document) -> impl Iterator<Item = String> {
         let end = (self.cursor.0 + document.len().0).saturating_sub(self.len.0);
-        let cursors = end.saturating_sub(MAX_CLOSERS)..=end + MAX_CLOSERS;
+        let cursors = end.saturating_sub(MAX_REACH)..=end + MAX_REACH;
         cursors.filter_map(|cursor| self.typed(document, ByteIdx(cursor)))
     }
 
@@ -86,34 +105,45 @@ impl Anchor {
     ) -> bool {
         let rest = cursor.0 + n_closers;
         let closers = piece(document, cursor.0, rest);
-        let opened = closers.filter(|_| n_closers <= MAX_CLOSERS).is_some_and(|closers| {
-            closers.chars().all(|character| {
-                CLOSERS.iter().any(|(open, close)| *close == character && typed.contains(*open))
-            })
-        });
+        let opened = closers
+            .filter(|_| n_closers <= MAX_CLOSERS)
+            .is_some_and(|closers| are_closers(&closers, typed));
         opened && piece(document, rest, rest + self.after.len()).as_ref() == Some(&self.after)
     }
 
-    /// The text after the cursor is as it was, but for `n_closers` bytes with which `typed` ends too.
+    /// The text after the cursor is as it was, but for `n_replaced` bytes on its line that `typed` says too.
     fn typed_over(
         &self,
         document: &Document,
         cursor: ByteIdx,
         typed: &str,
-        n_closers: usize,
+        n_replaced: usize,
     ) -> bool {
-        if n_closers > MAX_CLOSERS || !self.after.is_char_boundary(n_closers.min(self.after.len()))
-        {
+        let Some((replaced, rest)) = self.after.split_at_checked(n_replaced) else {
             return false;
-        }
-        let (closers, rest) = self.after.split_at(n_closers.min(self.after.len()));
-        let are_closers = closers.chars().all(|c| CLOSERS.iter().any(|(_, close)| *close == c));
-        let mut typed_characters = typed.chars();
-        let are_typed = closers.chars().all(|closer| typed_characters.any(|c| c == closer));
-        are_closers
-            && are_typed
+        };
+        let mut characters = typed.chars();
+        let mut replaced_characters = replaced.chars().filter(|c| *c != ' ' && *c != '\t');
+        n_replaced <= MAX_REPLACED
+            && replaced_characters.all(|c| c != '\n' && characters.any(|typed| typed == c))
             && piece(document, cursor.0, cursor.0 + rest.len()).as_deref() == Some(rest)
     }
+}
+
+/// Whether `text` is what editors insert when somebody types `typed`.
+fn are_closers(text: &str, typed: &str) -> bool {
+    let is_tag = |text: &str| text.starts_with("</") && text.find('>') == Some(text.len() - 1);
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        if is_tag(rest) {
+            return typed.contains('>');
+        }
+        let closes =
+            |(open, close): &&(&str, &str)| rest.starts_with(close) && typed.contains(open);
+        let Some((_, close)) = CLOSERS.iter().find(closes) else { return false };
+        rest = &rest[close.len()..];
+    }
+    true
 }
 
 /// How `typed` relates to `known`, the suggestion so far, to which more may come if it `grows`.
@@ -191,6 +221,12 @@ mod tests {
         check("f$0\n", "f($0)\n", Some("("));
         check("f$0\n", "f([\"$0\"])\n", Some("([\""));
         check("f$0\n", "f($0]\n", None);
+        check("$0\n", "<div>$0</div>\n", Some("<div>"));
+        check("$0\n", "/**$0 */\n", Some("/**"));
+        check("$0\n", "{{ a$0 }}\n", Some("{{ a"));
+        check("map($0)\n", "map(|x$0|)\n", Some("|x"));
+        check("$0\n", "<div$0</div>\n", None);
+        check("$0\n", "a$0 */\n", None);
     }
 
     #[test]
@@ -198,6 +234,11 @@ mod tests {
         check("f($0)\n", "f(a)$0\n", Some("a)"));
         check("f(g($0))\n", "f(g(a) + b);$0\n", Some("a) + b);"));
         check("f($0)\n", "f(a$0\n", None);
+        check("x = $0   \ny", "x = f();$0\ny", Some("f();"));
+        check("<p>$0</p>\n", "<p>a</p>!$0\n", Some("a</p>!"));
+        check("f($0) => {\n", "f(a) => { b$0\n", Some("a) => { b"));
+        check("f($0)\n\ny", "f(a)$0\ny", None);
+        check("f($0word)\n", "f(a)$0\n", None);
     }
 
     #[test]

@@ -92,6 +92,28 @@ const CLOSED_BY_EDITORS: &[Row] = &[
     ("shellscript", "x=\"$($0)\"", "pwd)\"", "x=\"$(pwd)\""),
     ("java", "String x = \"$0\";", "a\";", "String x = \"a\";"),
     ("haskell", "{- $0 -}", "a -}", "{- a -}"),
+    ("haskell", "{-# $0 #-}", "LANGUAGE GADTs #-}", "{-# LANGUAGE GADTs #-}"),
+    ("ocaml", "(* $0 *)", "a note *)", "(* a note *)"),
+    ("latex", "\\($0\\)", "x^2\\)", "\\(x^2\\)"),
+    ("latex", "\\left( $0 \\right)", "x \\right)", "\\left( x \\right)"),
+    ("liquid", "{%- if $0 -%}", "user -%}", "{%- if user -%}"),
+    ("xml", "<![CDATA[$0]]>", "a[0]]]>", "<![CDATA[a[0]]]>"),
+    ("cpp", "std::vector<$0> x;", "int> y;", "std::vector<int> x;"),
+    ("c", "#include <$0>", "stdio.h>", "#include <stdio.h>"),
+    ("rust", "#[derive($0)]", "Debug, Clone)]", "#[derive(Debug, Clone)]"),
+    ("rust", "println!(\"{}\", $0);", "x);", "println!(\"{}\", x);"),
+    ("rust", "Some($0) => {", "x) => {", "Some(x) => {"),
+    ("vue", "<div :class=\"{$0}\">", " active: x }\">", "<div :class=\"{ active: x }\">"),
+    ("shellscript", "if [[ $0 ]]; then", "-f x ]]; then", "if [[ -f x ]]; then"),
+    ("shellscript", "echo \"${$0}\"", "HOME}\"", "echo \"${HOME}\""),
+    ("swift", "print(\"a \\($0)\")", "b)\")", "print(\"a \\(b)\")"),
+    ("csharp", "x = $\"{$0}\";", "a}\";", "x = $\"{a}\";"),
+    ("kotlin", "x = \"${$0}\"", "a.b}\"", "x = \"${a.b}\""),
+    ("elixir", "Enum.map(a, fn x -> $0 end)", "x + 1 end)", "Enum.map(a, fn x -> x + 1 end)"),
+    ("erlang", "<<$0>>", "1, 2>>", "<<1, 2>>"),
+    ("markdown", "~~$0~~", "gone~~", "~~gone~~"),
+    ("sql", "values ($0);", "1, 2);", "values (1, 2);"),
+    ("php", "$x = ['a' => $0];", "1];", "$x = ['a' => 1];"),
 ];
 
 const DIVIDED: &[Row] = &[
@@ -107,6 +129,11 @@ const DIVIDED: &[Row] = &[
     ("rust", "fn f()$0 -> {", " where T: A -> {", "fn f() where T: A -> {"),
     ("rust", "g()$0?;", ".h()?;", "g().h()?;"),
     ("css", "color: $0;", "red;", "color: red;"),
+    ("css", "a { color: $0; }", "red; }", "a { color: red; }"),
+    ("shellscript", "if x; then $0; fi", "y; fi", "if x; then y; fi"),
+    ("python", "x = a[$0:]", "1:]", "x = a[1:]"),
+    ("javascript", "x = { a: $0, }", "1, }", "x = { a: 1, }"),
+    ("java", "case $0:", "1:", "case 1:"),
 ];
 
 const ASKED_BEFORE_TEXT: &[Row] = &[

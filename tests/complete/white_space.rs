@@ -28,6 +28,7 @@ const LANGUAGES: &[Row] = &[
     // A tab is an error.
     ("yaml", "a:\n  b:$0\n", "\n\t\tc: 1", "\n    c: 1"),
     ("yaml", "a:$0\n", "\n\tc: 1", "\n  c: 1"),
+    ("yaml", "a: |$0\n", "\n  all:\n  \tgcc", "\n  all:\n  \tgcc"),
     ("fsharp", "let f x =$0\n", "\n\tx + 1", "\n  x + 1"),
     // Never mixed.
     ("python", "def f():\n    x\n\ndef g():\n\ta\n\tb\n\ndef h():\n    c$0\n", "\n\td", "\n    d"),

@@ -61,6 +61,18 @@ async fn an_entry_has_what_clients_filter_and_insert_by() {
 }
 
 #[tokio::test]
+async fn an_entry_covers_blanks_behind_the_cursor_and_filters_by_its_word() {
+    let (mut server, mut script) = TestServer::start("total = comp  \n").await;
+    let id = server.request(COMPLETION, ask(0, 12)).await;
+    script.say("ute(1)").await;
+    let item = server.result(id).await["items"][0].take();
+    assert_eq!(item["filterText"], "compute(1)");
+    let place = |character: u32| json!({ "line": 0, "character": character });
+    assert_eq!(item["textEdit"]["range"], json!({ "start": place(8), "end": place(14) }));
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn silence_is_an_empty_list() {
     let (mut server, mut script) = TestServer::start("x = ").await;
     let id = server.request(COMPLETION, ask(0, 4)).await;

@@ -190,6 +190,42 @@ async fn a_suggestion_extends_the_selected_menu_entry() {
 }
 
 #[tokio::test]
+async fn blanks_behind_the_cursor_are_in_the_range() {
+    let (mut server, mut script) = TestServer::start("x = (\t \r\ny").await;
+    let id = server.request(INLINE, at(0, 5)).await;
+    script.say("1)").await;
+    let item = server.result(id).await["items"][0].take();
+    let place = |character: u32| json!({ "line": 0, "character": character });
+    assert_eq!(item["insertText"], "1)");
+    assert_eq!(item["range"], json!({ "start": place(5), "end": place(7) }));
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_suggestion_comes_before_closers_and_leaves_them() {
+    let (mut server, mut script) = TestServer::start("total = compute()  # sum").await;
+    let id = server.request(INLINE, at(0, 16)).await;
+    assert_eq!(script.say("a, b)  # all").await.stop.max_lines, 1);
+    let item = server.result(id).await["items"][0].take();
+    let place = json!({ "line": 0, "character": 16 });
+    assert_eq!((&item["insertText"], &item["range"]["end"]), (&json!("a, b"), &place));
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn an_entry_that_does_not_begin_with_what_is_typed_has_no_item() {
+    let (mut server, mut script) = TestServer::start("os.pt").await;
+    let range =
+        json!({ "start": { "line": 0, "character": 3 }, "end": { "line": 0, "character": 5 } });
+    let context =
+        json!({ "triggerKind": 2, "selectedCompletionInfo": { "range": range, "text": "path" } });
+    let ask = with(at(0, 5), json!({ "context": context }));
+    assert_eq!(server.call(INLINE, ask).await, json!({ "items": [] }));
+    assert!(script.is_idle());
+    server.finish().await;
+}
+
+#[tokio::test]
 async fn a_closed_document_frees_its_sequences() {
     let (mut server, mut script) = TestServer::start("x = ").await;
     server.notify("textDocument/didClose", json!({ "textDocument": { "uri": URI } })).await;

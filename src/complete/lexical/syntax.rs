@@ -181,26 +181,29 @@ pub fn syntax_of(language: &str) -> &'static Syntax {
         "ruby" | "crystal" => &RUBY,
         "elixir" => &ELIXIR,
         "julia" => &JULIA,
-        "powershell" => &POWERSHELL,
+        "powershell" | "ps1" => &POWERSHELL,
         "php" => &PHP,
         "lua" => &LUA,
         "sql" => &SQL,
         "haskell" | "elm" | "purescript" => &HASKELL,
         "fsharp" | "ocaml" | "pascal" => &ML,
-        "lisp" | "clojure" | "scheme" | "racket" | "emacs-lisp" => &LISP,
-        "c" | "objective-c" | "zig" => &C,
-        "cpp" | "cuda-cpp" => &CPP,
-        "csharp" => &CSHARP,
+        "lisp" | "commonlisp" | "clojure" | "scheme" | "racket" | "emacs-lisp" | "elisp" => &LISP,
+        "c" | "objective-c" | "objc" | "zig" => &C,
+        "cpp" | "cuda-cpp" | "cuda" | "objective-cpp" | "objcpp" => &CPP,
+        "csharp" | "cs" | "c-sharp" => &CSHARP,
         "java" => &JAVA,
         "kotlin" | "scala" | "swift" | "groovy" => &KOTLIN,
         "dart" => &DART,
         "go" => &GO,
         "rust" => &RUST,
-        "javascript" | "typescript" | "javascriptreact" | "typescriptreact" => &SCRIPT,
+        "javascript" | "typescript" | "javascriptreact" | "typescriptreact" | "jsx" | "tsx" => {
+            &SCRIPT
+        }
         "vue" | "svelte" | "astro" => &COMPONENT,
         "css" => &CSS,
-        "html" | "xml" | "xsl" | "svg" | "handlebars" | "razor" => &MARKUP,
-        "jinja" | "jinja-html" | "django-html" | "twig" | "erb" | "liquid" | "blade" => &TEMPLATE,
+        "html" | "xml" | "xsl" | "svg" | "handlebars" | "mustache" | "razor" => &MARKUP,
+        "jinja" | "jinja-html" | "django-html" | "htmldjango" | "twig" | "erb" | "eruby"
+        | "liquid" | "blade" | "heex" | "eelixir" => &TEMPLATE,
         "latex" | "tex" | "bibtex" => &LATEX,
         "json" | "jsonc" | "json5" => &JSON,
         language if is_prose(language) => &PROSE,
@@ -242,6 +245,6 @@ pub fn has_tags(language: &str) -> bool {
     markup
         || matches!(
             language,
-            "javascript" | "javascriptreact" | "typescriptreact" | "php" | "elixir" | "heex"
+            "javascript" | "javascriptreact" | "typescriptreact" | "jsx" | "tsx" | "php" | "elixir"
         )
 }
