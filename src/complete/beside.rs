@@ -54,6 +54,17 @@ pub enum Closer<'a> {
     Word(&'a str),
 }
 
+/// The text near the cursor, and what of it is code.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// The text.
+    pub near: &'a Surroundings,
+    /// All of it before the cursor.
+    pub before: String,
+    /// What that is.
+    pub scan: Scan,
+}
+
 /// How a text fits before the rest of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
@@ -63,31 +74,70 @@ pub struct Fit {
     pub replace: usize,
 }
 
+impl<'a> Around<'a> {
+    /// Reads what stands before the cursor.
+    pub fn new(near: &'a Surroundings) -> Self {
+        let before = near.before();
+        let scan = scan(&before, &near.language);
+        Self { near, before, scan }
+    }
+
+    /// The piece of text that the cursor stands in, and its kind.
+    pub fn region(&self) -> (usize, Kind) {
+        let region = self.scan.innermost();
+        (region, self.scan.regions[region].kind)
+    }
+
+    /// What stands before the cursor and `text` behind it, and what that is.
+    pub fn with(&self, text: &str) -> (String, Scan) {
+        let whole = format!("{}{text}", self.before);
+        let scan = self.scan.clone().read_on(&whole, self.before.len(), &self.near.language);
+        (whole, scan)
+    }
+
+    /// The closers in `text` that nothing in `text` opens, at their bytes in `text`, as far as they stand in what the
+    /// cursor stands in, or in code behind it.
+    pub fn foreign_closers(&self, text: &str) -> Vec<Bracket> {
+        unmatched(self.brackets(text)).closers
+    }
+
+    fn brackets(&self, text: &str) -> Vec<Bracket> {
+        let (region, _) = self.region();
+        let (_, scan) = self.with(text);
+        let own = scan.brackets.iter().filter_map(|bracket| {
+            let at = bracket.at.checked_sub(self.before.len())?;
+            (bracket.region == region || scan.is_code(bracket))
+                .then_some(Bracket { at, ..*bracket })
+        });
+        own.collect()
+    }
+}
+
 /// Looks at the rest of the cursor's line.
-pub fn beside(near: &Surroundings) -> Beside<'_> {
-    let right = near.right.trim();
+pub fn beside<'a>(around: &Around<'a>) -> Beside<'a> {
+    let right = around.near.right.trim();
     if right.is_empty() {
         return Beside::Nothing;
     }
-    let before = scan(&near.before(), &near.language);
-    match closer(right, near, &before) {
+    match closer(right, around) {
         Some(closer) => Beside::Closer(closer),
-        None => divider(right, near, &before),
+        None => divider(right, around),
     }
 }
 
 /// How `text` fits before the rest of the line.
-pub fn fit(text: &str, near: &Surroundings) -> Fit {
+pub fn fit(text: &str, around: &Around<'_>) -> Fit {
+    let near = around.near;
     let all = Fit { keep: text.len(), replace: 0 };
-    let beside = beside(near);
+    let beside = beside(around);
     if beside == Beside::Nothing {
         let replace = if keeps_blanks(&near.language) { 0 } else { near.right.len() };
         return Fit { replace, ..all };
     }
-    let text = without_open_end(text, near);
+    let text = without_open_end(text, around);
     let fit = match beside {
-        Beside::Closer(closer) => before_closer(text, closer, near),
-        Beside::Separator(first) => before_separator(text, first, near),
+        Beside::Closer(closer) => before_closer(text, closer, around),
+        Beside::Separator(first) => before_separator(text, first, around),
         Beside::Text => before_text(text, near),
         Beside::Nothing | Beside::Comment => Fit { keep: text.len(), replace: 0 },
     };
@@ -101,8 +151,9 @@ pub fn keeps_blanks(language: &str) -> bool {
     is_prose(language)
 }
 
-fn closer<'a>(right: &'a str, near: &Surroundings, before: &Scan) -> Option<Closer<'a>> {
-    let region = &before.regions[before.innermost()];
+fn closer<'a>(right: &'a str, around: &Around<'_>) -> Option<Closer<'a>> {
+    let near = around.near;
+    let region = &around.scan.regions[around.scan.innermost()];
     let end = region.close.trim_end();
     if region.kind != Kind::Code && !end.is_empty() && right.starts_with(end) {
         return Some(Closer::Region);
@@ -159,8 +210,9 @@ fn is_open(mark: &str, right: &str, left: &str) -> bool {
     n_left % 2 == 1 && !right[mark.len()..].starts_with(is_word)
 }
 
-fn divider<'a>(right: &'a str, near: &Surroundings, before: &Scan) -> Beside<'a> {
-    let is_code = before.regions[before.innermost()].kind == Kind::Code;
+fn divider<'a>(right: &'a str, around: &Around<'_>) -> Beside<'a> {
+    let near = around.near;
+    let is_code = around.region().1 == Kind::Code;
     let mut rest = right;
     while let Some(first) = rest.chars().next() {
         if is_code && !near.left.trim().is_empty() && is_comment(rest, &near.language) {
@@ -170,7 +222,7 @@ fn divider<'a>(right: &'a str, near: &Surroundings, before: &Scan) -> Beside<'a>
         let len = match first {
             ';' | ',' | ':' | '?' | '{' => 1,
             _ if arrow.is_some() => 2,
-            _ if rest.len() < right.len() && closer(rest, near, before).is_some() => break,
+            _ if rest.len() < right.len() && closer(rest, around).is_some() => break,
             _ => return Beside::Text,
         };
         rest = rest[len..].trim_start();
@@ -190,11 +242,11 @@ fn is_comment(text: &str, language: &str) -> bool {
 }
 
 /// A text before something that is closed there.
-fn before_closer(text: &str, closer: Closer<'_>, near: &Surroundings) -> Fit {
-    let right = near.right.as_str();
+fn before_closer(text: &str, closer: Closer<'_>, around: &Around<'_>) -> Fit {
+    let right = around.near.right.as_str();
     let all = Fit { keep: text.len(), replace: 0 };
-    let Some(said) = first_said(text, closer, near) else {
-        return Fit { keep: text.len() - begun(text, closer, near), ..all };
+    let Some(said) = first_said(text, closer, around) else {
+        return Fit { keep: text.len() - begun(text, closer, around), ..all };
     };
     let (tail, rest) = (tokens(&text[said..]), tokens(right));
     let whole = right.trim_end().len();
@@ -204,8 +256,8 @@ fn before_closer(text: &str, closer: Closer<'_>, near: &Surroundings) -> Fit {
     }
     let mut said_all = tail.iter();
     let is_said = rest.iter().all(|token| said_all.any(|said| said == token));
-    let is_whole = is_balanced(text, near) && is_paired(&text[said..], closer, near);
-    match partly_said(text, closer, near) {
+    let is_whole = is_balanced(text, around) && is_paired(&text[said..], closer, around);
+    match partly_said(text, closer, around) {
         _ if is_said && is_whole => Fit { replace: whole, ..all },
         Some(replace) if is_whole => Fit { replace, ..all },
         _ => Fit { keep: said, ..all },
@@ -213,16 +265,16 @@ fn before_closer(text: &str, closer: Closer<'_>, near: &Surroundings) -> Fit {
 }
 
 /// Bytes at the end of `text` that only begin the mark which stands to the right.
-fn begun(text: &str, closer: Closer<'_>, near: &Surroundings) -> usize {
-    let right = near.right.trim_start();
-    let len = mark_len(closer, near).min(right.len());
+fn begun(text: &str, closer: Closer<'_>, around: &Around<'_>) -> usize {
+    let right = around.near.right.trim_start();
+    let len = mark_len(closer, around).min(right.len());
     (1..len).rev().find(|n| right.get(..*n).is_some_and(|mark| text.ends_with(mark))).unwrap_or(0)
 }
 
 /// Whether `tail` closes again what it opens with a mark that opens and closes alike.
-fn is_paired(tail: &str, closer: Closer<'_>, near: &Surroundings) -> bool {
+fn is_paired(tail: &str, closer: Closer<'_>, around: &Around<'_>) -> bool {
     match closer {
-        Closer::Mark(mark) if marks(&near.language).contains(&mark) => {
+        Closer::Mark(mark) if marks(&around.near.language).contains(&mark) => {
             tail.matches(mark).count() % 2 == 1
         }
         _ => true,
@@ -230,33 +282,27 @@ fn is_paired(tail: &str, closer: Closer<'_>, near: &Surroundings) -> bool {
 }
 
 /// Bytes of a mark that is no bracket, tag or word.
-fn mark_len(closer: Closer<'_>, near: &Surroundings) -> usize {
+fn mark_len(closer: Closer<'_>, around: &Around<'_>) -> usize {
     match closer {
-        Closer::Region => {
-            let scan = scan(&near.before(), &near.language);
-            scan.regions[scan.innermost()].close.trim_end().len()
-        }
+        Closer::Region => around.scan.regions[around.region().0].close.trim_end().len(),
         Closer::Mark(mark) => mark.len(),
         Closer::Bracket(_) | Closer::Tag | Closer::Angle | Closer::Word(_) => 0,
     }
 }
 
 /// Byte of `text` where it closes what `closer` closes.
-fn first_said(text: &str, closer: Closer<'_>, near: &Surroundings) -> Option<usize> {
+fn first_said(text: &str, closer: Closer<'_>, around: &Around<'_>) -> Option<usize> {
     match closer {
         Closer::Bracket(character) => {
-            let foreign = foreign_closers(text, near);
+            let foreign = around.foreign_closers(text);
             foreign.iter().find(|closer| closer.character == character).map(|closer| closer.at)
         }
         Closer::Region => {
-            let before = near.before();
-            let region = scan(&before, &near.language).innermost();
-            let whole = format!("{before}{text}");
-            let scan = scan(&whole, &near.language);
-            let region = &scan.regions[region];
+            let (whole, scan) = around.with(text);
+            let region = &scan.regions[around.region().0];
             let end =
                 region.end.filter(|end| whole[*end..].starts_with(region.close.trim_end()))?;
-            end.checked_sub(before.len())
+            end.checked_sub(around.before.len())
         }
         Closer::Mark(mark) => {
             let mut found = text.match_indices(mark).map(|(at, _)| at);
@@ -270,14 +316,14 @@ fn first_said(text: &str, closer: Closer<'_>, near: &Surroundings) -> Option<usi
 
 /// Bytes of the closers right of the cursor that `text` says, too, and goes on from, if all that is left then are
 /// closers of what is around it.
-fn partly_said(text: &str, closer: Closer<'_>, near: &Surroundings) -> Option<usize> {
-    let right = near.right.as_str();
+fn partly_said(text: &str, closer: Closer<'_>, around: &Around<'_>) -> Option<usize> {
+    let right = around.near.right.as_str();
     if matches!(closer, Closer::Tag | Closer::Angle | Closer::Word(_)) {
         return None;
     }
-    let begin = right.len() - right.trim_start().len() + mark_len(closer, near);
+    let begin = right.len() - right.trim_start().len() + mark_len(closer, around);
     let mut replaced = begin;
-    let mut foreign = foreign_closers(text, near).into_iter().peekable();
+    let mut foreign = around.foreign_closers(text).into_iter().peekable();
     for (at, character) in right.char_indices().skip_while(|(at, _)| *at < begin) {
         if foreign.next_if(|bracket| bracket.character == character).is_some() {
             replaced = at + character.len_utf8();
@@ -291,21 +337,21 @@ fn partly_said(text: &str, closer: Closer<'_>, near: &Surroundings) -> Option<us
 }
 
 /// Whether `text` closes all that it opens.
-fn is_balanced(text: &str, near: &Surroundings) -> bool {
-    let (region, kind) = cursor_region(near);
+fn is_balanced(text: &str, around: &Around<'_>) -> bool {
+    let (region, kind) = around.region();
     let is_code = |opener: &Bracket| opener.region != region || kind == Kind::Code;
-    !unmatched(own_brackets(text, near)).openers.iter().any(is_code)
-        && (!has_tags(&near.language) || Tags::of(text).are_closed())
+    !unmatched(around.brackets(text)).openers.iter().any(is_code)
+        && (!has_tags(&around.near.language) || Tags::of(text).are_closed())
 }
 
 /// A text before the end of its statement.
-fn before_separator(text: &str, first: char, near: &Surroundings) -> Fit {
-    let rest = tokens(&near.right);
+fn before_separator(text: &str, first: char, around: &Around<'_>) -> Fit {
+    let rest = tokens(&around.near.right);
     let starts = text.match_indices(first).map(|(at, _)| at);
     let said = starts.clone().find(|at| rest.starts_with(&tokens(&text[*at..])));
     // What opens a block opens none within the suggestion.
     let opened = (first == '{').then(|| {
-        let openers = unmatched(own_brackets(text, near)).openers;
+        let openers = unmatched(around.brackets(text)).openers;
         openers.iter().find(|opener| opener.character == '{').map(|opener| opener.at)
     });
     let keep = said.or(opened.flatten()).unwrap_or(text.len());
@@ -346,40 +392,12 @@ fn is_torn(before: &str, after: &str) -> bool {
 }
 
 /// `text` up to the first string or comment that it opens and does not close: what stands to the right would fall into it.
-fn without_open_end<'a>(text: &'a str, near: &Surroundings) -> &'a str {
-    let before = near.before();
-    let n_before = scan(&before, &near.language).regions.len();
-    let scan = scan(&format!("{before}{text}"), &near.language);
-    let mut opened = scan.regions.iter().skip(n_before);
+fn without_open_end<'a>(text: &'a str, around: &Around<'_>) -> &'a str {
+    let (_, scan) = around.with(text);
+    let mut opened = scan.regions.iter().skip(around.scan.regions.len());
     let open = opened.find(|region| region.end.is_none());
-    match open.and_then(|region| region.opened.checked_sub(before.len())) {
-        Some(at) => text.get(..at).unwrap_or(text),
-        None => text,
-    }
-}
-
-/// The closers in `text` that nothing in `text` opens, at their bytes in `text`, as far as they stand in what the cursor
-/// stands in, or in code behind it.
-pub fn foreign_closers(text: &str, near: &Surroundings) -> Vec<Bracket> {
-    unmatched(own_brackets(text, near)).closers
-}
-
-/// The piece of text that the cursor stands in, and its kind.
-pub fn cursor_region(near: &Surroundings) -> (usize, Kind) {
-    let scan = scan(&near.before(), &near.language);
-    let region = scan.innermost();
-    (region, scan.regions[region].kind)
-}
-
-fn own_brackets(text: &str, near: &Surroundings) -> Vec<Bracket> {
-    let before = near.before();
-    let (region, _) = cursor_region(near);
-    let scan = scan(&format!("{before}{text}"), &near.language);
-    let own = scan.brackets.iter().filter_map(|bracket| {
-        let at = bracket.at.checked_sub(before.len())?;
-        (bracket.region == region || scan.is_code(bracket)).then_some(Bracket { at, ..*bracket })
-    });
-    own.collect()
+    let at = open.and_then(|region| region.opened.checked_sub(around.before.len()));
+    at.and_then(|at| text.get(..at)).unwrap_or(text)
 }
 
 /// Words, and other characters one by one.

@@ -28,25 +28,30 @@ pub fn closer_of(opener: char) -> Option<char> {
 pub fn unmatched(brackets: impl IntoIterator<Item = Bracket>) -> Unmatched {
     let mut unmatched = Unmatched::default();
     for bracket in brackets {
+        unmatched.pair(bracket);
+    }
+    unmatched
+}
+
+impl Unmatched {
+    /// Takes the next bracket.
+    pub fn pair(&mut self, bracket: Bracket) {
         if closer_of(bracket.character).is_some() {
-            unmatched.openers.push(bracket);
-            continue;
+            return self.openers.push(bracket);
         }
-        let openers = &mut unmatched.openers;
         let fits = |opener: &Bracket| {
             opener.region == bracket.region
                 && closer_of(opener.character) == Some(bracket.character)
         };
-        match openers.iter().rposition(fits) {
+        match self.openers.iter().rposition(fits) {
             Some(partner) => {
                 let mut idx = 0..;
-                openers
+                self.openers
                     .retain(|opener| idx.next() < Some(partner) || opener.region != bracket.region);
             }
-            None => unmatched.closers.push(bracket),
+            None => self.closers.push(bracket),
         }
     }
-    unmatched
 }
 
 /// The brackets of `text` that stand outside of strings and comments.

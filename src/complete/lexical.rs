@@ -20,6 +20,8 @@ pub struct Scan {
     pub regions: Vec<Region>,
     /// The regions that are open at the end, innermost last.
     open: Vec<usize>,
+    /// Marks of heredocs that begin on the next line.
+    heredocs: Vec<String>,
 }
 
 /// A bracket and where it stands.
@@ -65,6 +67,16 @@ pub enum Kind {
 }
 
 impl Scan {
+    /// Reads `text` from byte `from` on, up to which it has been read already.
+    pub fn read_on(self, text: &str, from: usize, language: &str) -> Self {
+        let syntax = syntax_of(language);
+        let mut scanner = Scanner { text, syntax, language, at: from, scan: self };
+        while scanner.at < text.len() {
+            scanner.step();
+        }
+        scanner.scan
+    }
+
     /// The innermost region at the end of the text, by its index.
     pub fn innermost(&self) -> usize {
         self.open.last().copied().unwrap_or(FILE)
@@ -84,14 +96,9 @@ impl Scan {
 
 /// Reads `text`, which begins in code.
 pub fn scan(text: &str, language: &str) -> Scan {
-    let file = Region::new(Kind::Code, 0, "");
-    let scan = Scan { brackets: Vec::new(), regions: vec![file], open: vec![FILE] };
-    let mut scanner =
-        Scanner { text, syntax: syntax_of(language), language, at: 0, heredocs: Vec::new(), scan };
-    while scanner.at < text.len() {
-        scanner.step();
-    }
-    scanner.scan
+    let regions = vec![Region::new(Kind::Code, 0, "")];
+    let nothing = Scan { brackets: Vec::new(), regions, open: vec![FILE], heredocs: Vec::new() };
+    nothing.read_on(text, 0, language)
 }
 
 impl Region {
@@ -106,8 +113,6 @@ struct Scanner<'a> {
     syntax: &'static Syntax,
     language: &'a str,
     at: usize,
-    /// Marks of heredocs that begin on the next line, and whether their end may be indented.
-    heredocs: Vec<String>,
     scan: Scan,
 }
 
@@ -138,7 +143,7 @@ impl<'a> Scanner<'a> {
             return self.open(Kind::Lines, open, &close, None);
         }
         if let Some((len, mark)) = self.heredoc() {
-            self.heredocs.push(mark);
+            self.scan.heredocs.push(mark);
             self.at += len;
             return;
         }
@@ -201,7 +206,7 @@ impl<'a> Scanner<'a> {
             self.close_before();
         }
         self.at += line.len() + usize::from(rest.len() > line.len());
-        if is_end && !self.heredocs.is_empty() {
+        if is_end && !self.scan.heredocs.is_empty() {
             self.at -= 1;
         }
     }
@@ -250,10 +255,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn begin_heredoc(&mut self) {
-        if self.heredocs.is_empty() {
+        if self.scan.heredocs.is_empty() {
             self.at += 1;
         } else {
-            let mark = self.heredocs.remove(0);
+            let mark = self.scan.heredocs.remove(0);
             self.open(Kind::Lines, 1, &format!("{mark}\n"), None);
         }
     }

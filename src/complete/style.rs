@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use super::brackets::unmatched;
+use super::brackets::{Unmatched, unmatched};
 use super::lexical::{Kind, Scan, scan};
 use super::surroundings::Surroundings;
 use crate::prompt::stop::indent;
@@ -35,13 +35,14 @@ pub enum Indentation {
 }
 
 /// What a completion's text must fit into.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Style {
     indentation: Indentation,
     rule: Rule,
     language: String,
-    /// What is seen of the text before the cursor.
+    /// What is seen of the text before the cursor, and what it is.
     before: String,
+    scan: Scan,
     /// The cursor's line up to the cursor.
     left: String,
     /// Whether the cursor stands where all white space is content.
@@ -62,6 +63,7 @@ impl Style {
             left: near.left.clone(),
             in_content: in_literal || rule == Rule::Records,
             before,
+            scan,
         }
     }
 
@@ -73,7 +75,9 @@ impl Style {
         let decoded = with_newlines(decoded.to_owned());
         let whole = format!("{}{decoded}", self.before);
         // Of one line nothing but its start is looked at.
-        let scan = decoded.contains('\n').then(|| scan(&whole, &self.language));
+        let scan = decoded
+            .contains('\n')
+            .then(|| self.scan.clone().read_on(&whole, self.before.len(), &self.language));
         let is_content = |at: usize| scan.as_ref().filter(|scan| is_content(scan, at, &whole));
         let mut rewritten = self.before.clone();
         let mut start = self.before.len();
@@ -221,12 +225,15 @@ fn code_lines<'a>(
 ) -> Vec<(&'a str, Bracketed)> {
     let mut start = offset;
     let mut lines = Vec::new();
+    let mut brackets = scan.brackets.iter().filter(|bracket| scan.is_code(bracket)).peekable();
+    let mut open = Unmatched::default();
     for line in text.split_inclusive('\n') {
+        while let Some(bracket) = brackets.next_if(|bracket| bracket.at < start) {
+            open.pair(*bracket);
+        }
         let is_star = line.trim_start().starts_with('*');
         if !line.trim().is_empty() && !is_star && !is_content(scan, start, whole) {
-            let before = scan.brackets.iter().take_while(|bracket| bracket.at < start);
-            let before = before.copied().filter(|bracket| scan.is_code(bracket));
-            let innermost = unmatched(before).openers.pop();
+            let innermost = open.openers.last();
             let is_bracketed = innermost.is_some_and(|opener| opener.character != '{');
             lines.push((line, if is_bracketed { Bracketed::Yes } else { Bracketed::No }));
         }

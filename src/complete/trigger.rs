@@ -5,7 +5,7 @@
 
 use super::file_names::FileNames;
 
-use super::beside::{Beside, beside};
+use super::beside::{Around, Beside, beside};
 use super::file_rules::FileRules;
 use super::style::TAB_WIDTH;
 use super::surroundings::Surroundings;
@@ -70,7 +70,7 @@ pub fn extent(
     trigger: Trigger,
     multi_line: MultiLine,
 ) -> Result<Extent, Reason> {
-    let beside = beside(near);
+    let beside = beside(&Around::new(near));
     if beside == Beside::Text && trigger == Trigger::Automatic {
         return Err(Reason::MidLine);
     }

@@ -5,10 +5,10 @@
 //! white space. See `docs/PROTOCOL.md` for why closers to the right are rather left alone than replaced.
 
 use super::Reason;
-use super::beside::{Fit, cursor_region, fit, foreign_closers};
+use super::beside::{Around, Fit, fit};
 use super::brackets::{closer_of, unmatched};
 use super::lexical::syntax::is_prose;
-use super::lexical::{Bracket, Kind, scan};
+use super::lexical::{Bracket, Kind};
 use super::style::TAB_WIDTH;
 use super::surroundings::Surroundings;
 use crate::prompt::stop::leader::is_trivial;
@@ -33,10 +33,11 @@ pub fn trim(text: &str, near: &Surroundings) -> Result<Trimmed, Reason> {
     if text.is_empty() {
         return Err(Reason::Empty);
     }
+    let around = Around::new(near);
     let text = without_lines_below(text, near);
-    let text = without_trivial_lines_below(text, near);
-    let Fit { keep, replace } = fit(text, near);
-    let kept = without_extra_closers(&text[..keep], replace, near);
+    let text = without_trivial_lines_below(text, &around);
+    let Fit { keep, replace } = fit(text, &around);
+    let kept = without_extra_closers(&text[..keep], replace, &around);
     let kept = without_last_comma(kept, replace, near);
     if kept.trim().is_empty() {
         return Err(Reason::Duplicate);
@@ -76,11 +77,11 @@ fn without_lines_below<'a>(text: &'a str, near: &Surroundings) -> &'a str {
 
 /// `text` without last lines such as `}` or `else:` that stand right below, at the same indentation,
 /// and that nothing in `text` has opened.
-fn without_trivial_lines_below<'a>(text: &'a str, near: &Surroundings) -> &'a str {
-    let lines = lines(text, near);
-    let below = near.lines_below().take_while(|line| is_trivial(line)).collect::<Vec<_>>();
+fn without_trivial_lines_below<'a>(text: &'a str, around: &Around<'_>) -> &'a str {
+    let lines = lines(text, around.near);
+    let below = around.near.lines_below().take_while(|line| is_trivial(line)).collect::<Vec<_>>();
     let columns = |line: &str| indent(line, TAB_WIDTH);
-    let foreign = foreign_closers(text, near);
+    let foreign = around.foreign_closers(text);
     let is_below = |n: &usize| {
         let last = &lines[lines.len() - n..];
         let start = last.first().map_or(text.len(), |line| line.start);
@@ -97,19 +98,20 @@ fn without_trivial_lines_below<'a>(text: &'a str, near: &Surroundings) -> &'a st
 
 /// `text` without closers at its end that close nothing: what is open before the cursor is closed
 /// after it already. What is no code needs no partners.
-fn without_extra_closers<'a>(text: &'a str, replaced: usize, near: &Surroundings) -> &'a str {
-    if cursor_region(near).1 != Kind::Code || needs_no_partners(&near.language) {
+fn without_extra_closers<'a>(text: &'a str, replaced: usize, around: &Around<'_>) -> &'a str {
+    let near = around.near;
+    if around.region().1 != Kind::Code || needs_no_partners(&near.language) {
         return text;
     }
-    let foreign = foreign_closers(text, near);
+    let foreign = around.foreign_closers(text);
     let n_replaced = near.right[..replaced].chars().filter(|c| ")]}".contains(*c)).count();
-    let missing = missing_closers(replaced, near);
+    let missing = missing_closers(replaced, around);
     let mut missing = missing.iter();
     let extra = foreign.iter().skip(n_replaced).find(|closer| match missing.next() {
         Some(wanted) => *wanted != closer.character,
-        None => near.is_whole() || is_certainly_extra(**closer, text, near),
+        None => near.is_whole() || is_certainly_extra(**closer, text, around),
     });
-    let Some(extra) = extra.filter(|extra| !ends_pattern(**extra, near)) else { return text };
+    let Some(extra) = extra.filter(|extra| !ends_pattern(**extra, around)) else { return text };
     let only_closers = text[extra.at..].chars().all(|c| ")]};, \n\t".contains(c));
     if only_closers { text[..extra.at].trim_end() } else { text }
 }
@@ -121,28 +123,28 @@ fn needs_no_partners(language: &str) -> bool {
 }
 
 /// Whether a `)` ends the pattern of a `case` branch in a shell, which nothing opens.
-fn ends_pattern(closer: Bracket, near: &Surroundings) -> bool {
+fn ends_pattern(closer: Bracket, around: &Around<'_>) -> bool {
     let is_shell = matches!(
-        near.language.as_str(),
+        around.near.language.as_str(),
         "shellscript" | "sh" | "bash" | "zsh" | "makefile" | "make" | "dockerfile" | "just"
     );
-    is_shell && closer.character == ')' && !opens_above(near).iter().any(|o| o.character == '(')
+    is_shell && closer.character == ')' && !opens_above(around).iter().any(|o| o.character == '(')
 }
 
 /// Whether a closer that seems to lack an opener lacks it beyond what is seen of the document, too:
 /// blocks are long, and where a line begins with a closer its indentation says more.
-fn is_certainly_extra(closer: Bracket, text: &str, near: &Surroundings) -> bool {
+fn is_certainly_extra(closer: Bracket, text: &str, around: &Around<'_>) -> bool {
     let line = text[..closer.at].rsplit_once('\n').map(|(_, line)| line);
     let begins_line = line.is_some_and(|line| line.trim().is_empty());
-    !begins_line && (closer.character != '}' || !opens_above(near).is_empty())
+    !begins_line && (closer.character != '}' || !opens_above(around).is_empty())
 }
 
 /// The closers that the text without any suggestion lacks, innermost first. `replaced` bytes to the
 /// right of the cursor do not count.
-fn missing_closers(replaced: usize, near: &Surroundings) -> Vec<char> {
-    let mut open = opens_above(near);
-    let mut closed = closes_after(replaced, near);
-    if near.is_whole() {
+fn missing_closers(replaced: usize, around: &Around<'_>) -> Vec<char> {
+    let mut open = opens_above(around);
+    let mut closed = closes_after(replaced, around);
+    if around.near.is_whole() {
         // From the outside in, as an inner bracket is the one that is being written.
         while let (Some(outer), Some(last)) = (open.first(), closed.last())
             && closer_of(outer.character) == Some(last.character)
@@ -157,20 +159,18 @@ fn missing_closers(replaced: usize, near: &Surroundings) -> Vec<char> {
 }
 
 /// What is open at the cursor in the piece of code that it stands in.
-fn opens_above(near: &Surroundings) -> Vec<Bracket> {
-    let before = scan(&near.before(), &near.language);
-    let region = before.innermost();
-    let own = before.brackets.iter().copied().filter(|bracket| bracket.region == region);
-    unmatched(own).openers
+fn opens_above(around: &Around<'_>) -> Vec<Bracket> {
+    let (region, _) = around.region();
+    let brackets = around.scan.brackets.iter().copied();
+    unmatched(brackets.filter(|bracket| bracket.region == region)).openers
 }
 
 /// What is closed behind the cursor and not opened there, as far as it is code.
-fn closes_after(replaced: usize, near: &Surroundings) -> Vec<Bracket> {
-    let before = near.before();
-    let whole = format!("{before}{}\n{}", &near.right[replaced..], near.below);
-    let scan = scan(&whole, &near.language);
+fn closes_after(replaced: usize, around: &Around<'_>) -> Vec<Bracket> {
+    let near = around.near;
+    let (_, scan) = around.with(&format!("{}\n{}", &near.right[replaced..], near.below));
     let after = scan.brackets.iter().copied();
-    let after = after.filter(|bracket| bracket.at >= before.len() && scan.is_code(bracket));
+    let after = after.filter(|bracket| bracket.at >= around.before.len() && scan.is_code(bracket));
     unmatched(after).closers
 }
 
