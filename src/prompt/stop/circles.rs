@@ -113,7 +113,7 @@ fn allowance(round: &[char]) -> Option<Allowance> {
         return Some(Allowance { kept: if is_opener { 1 } else { KEPT_CHARACTERS }, most });
     }
     let is_circle = (1..=period / 2)
-        .any(|inner| period % inner == 0 && round[inner..] == round[..period - inner]);
+        .any(|inner| period.is_multiple_of(inner) && round[inner..] == round[..period - inner]);
     let most = if has_words(round) {
         MOST_WORDS.max(3 * period + MORE_THAN_THREE_ROUNDS)
     } else {
