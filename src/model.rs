@@ -209,6 +209,17 @@ pub enum Error {
         /// In the file.
         got: Vec<usize>,
     },
+    /// A part of a split model is missing, or does not belong to the others.
+    #[error("{path}: {reason}", path = path.display())]
+    Split {
+        /// The part that was opened.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A tensor holds NaN or infinity.
+    #[error("tensor `{0}` holds numbers that are not finite")]
+    NotFinite(String),
     /// A matrix's blocks cannot be repacked.
     #[error("tensor `{tensor}`: {source}")]
     Pack {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub mod adapters;
 pub mod manifest;
+pub mod split;
 
 mod download;
 mod hub;

@@ -141,7 +141,8 @@ impl<'a> Sampler<'a> {
     /// If the tokenizer fails.
     pub fn frame(&self, text: &str, kind: PromptKind) -> Result<Framed, Error> {
         if kind == PromptKind::Ltr {
-            let tokens = self.pair.tokenizer.encode(text)?;
+            let tokenizer = &self.pair.tokenizer;
+            let tokens = [tokenizer.leading(), &tokenizer.encode(text)?].concat();
             return Ok(Framed { tokens, healing: Healing::default() });
         }
         let line = text.rfind('\n').map_or(0, |at| at + 1);

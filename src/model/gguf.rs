@@ -1,14 +1,18 @@
 //! A GGUF file: metadata, and tensors by name, read straight from the mapped file.
 //!
-//! The one memory map of the program. Every offset is checked against the file's length before it is used, so a
-//! truncated or corrupted file ends in an [`Error`] that names the tensor.
+//! The one memory map of the program. A [`header`] is held against the file's length before anything is made of it, so
+//! that a truncated or corrupted file ends in an [`Error`] that names the key or the tensor. A model that llama.cpp's
+//! `llama-gguf-split` wrote in several files is one here: its first part is opened, and finds the others ([`parts`]).
+
+mod header;
+mod parts;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::Cursor;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use memmap2::Mmap;
@@ -17,40 +21,55 @@ use memmap2::UncheckedAdvice;
 
 use super::Error;
 use crate::kernel::quant::{BlockFormat, PackedMatrix};
+use header::{Array, Header, Kind, TensorInfo, Value};
 
 /// The embedding table, in llama.cpp's names of tensors.
 const EMBEDDINGS: &str = "token_embd.weight";
 
 /// An open GGUF file.
 pub struct Gguf {
+    /// The file, or all parts of a split one in order.
+    parts: Vec<Part>,
+    /// Of the first part.
+    metadata: HashMap<String, Value>,
+    /// Where tensors are: which part, and where in it.
+    tensors: HashMap<String, (usize, TensorInfo)>,
+}
+
+/// A mapped file.
+struct Part {
     path: PathBuf,
-    content: Content,
     bytes: Mmap,
 }
 
 impl std::fmt::Debug for Gguf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gguf").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Gguf").field("path", &self.parts[0].path).finish_non_exhaustive()
     }
 }
 
 impl Gguf {
-    /// Maps `path` and reads its header.
+    /// Maps `path` and reads its header; of a split model `path` is the first part, and the others are beside it.
     ///
     /// # Errors
-    /// If the file cannot be read, or its header is not whole.
+    /// If a file cannot be read, its header is not whole or contradicts the file, or a part of a split model is missing
+    /// or does not belong to the others.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let io = |source| Error::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() == 0 {
-            return Err(Error::Header { path: path.to_owned(), reason: "it is empty".to_owned() });
-        }
-        let bytes = map(&file).map_err(io)?;
-        let content = Content::read(&mut Cursor::new(&bytes[..])).map_err(|e| Error::Header {
-            path: path.to_owned(),
-            reason: super::without_backtrace(&e),
-        })?;
-        Ok(Self { path: path.to_owned(), content, bytes })
+        let (part, header) = Part::open(path)?;
+        let tensors = header.tensors.into_iter().map(|(name, info)| (name, (0, info))).collect();
+        let mut gguf = Self { parts: vec![part], metadata: header.metadata, tensors };
+        gguf.open_other_parts(path)?;
+        Ok(gguf)
+    }
+
+    /// Whether there is such a metadata key.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.metadata.contains_key(key)
+    }
+
+    /// All metadata keys, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.metadata.keys().map(String::as_str)
     }
 
     /// A metadata string.
@@ -59,7 +78,7 @@ impl Gguf {
     /// If it is missing or no string.
     pub fn string(&self, key: &str) -> Result<&str, Error> {
         match self.value(key)? {
-            Value::String(text) => Ok(text),
+            Value::Text(range) => self.text(key, &self.metadata_bytes()[range.clone()]),
             other => Err(wrong_type(key, "a string", other)),
         }
     }
@@ -67,10 +86,31 @@ impl Gguf {
     /// A metadata number of any numeric type.
     ///
     /// # Errors
-    /// If it is missing or no number.
+    /// If it is missing, no number, or not finite.
     pub fn number(&self, key: &str) -> Result<f64, Error> {
         let value = self.value(key)?;
-        as_number(value).ok_or_else(|| wrong_type(key, "a number", value))
+        match as_number(value) {
+            Some(number) if number.is_finite() => Ok(number),
+            Some(number) => Err(metadata_error(key, format!("is {number}"))),
+            None => Err(wrong_type(key, "a number", value)),
+        }
+    }
+
+    /// A metadata integer of any width within `range`.
+    ///
+    /// # Errors
+    /// If it is missing, no integer, or outside of the range.
+    pub fn integer(&self, key: &str, range: RangeInclusive<usize>) -> Result<usize, Error> {
+        match self.value(key)? {
+            Value::Integer(n) => match usize::try_from(*n).ok().filter(|n| range.contains(n)) {
+                Some(n) => Ok(n),
+                None => {
+                    let (from, to) = (range.start(), range.end());
+                    Err(metadata_error(key, format!("is {n}, which is not from {from} to {to}")))
+                }
+            },
+            other => Err(wrong_type(key, "an integer", other)),
+        }
     }
 
     /// A metadata flag.
@@ -79,9 +119,17 @@ impl Gguf {
     /// If it is missing or no flag.
     pub fn flag(&self, key: &str) -> Result<bool, Error> {
         match self.value(key)? {
-            Value::Bool(flag) => Ok(*flag),
+            Value::Flag(flag) => Ok(*flag),
             other => Err(wrong_type(key, "a boolean", other)),
         }
+    }
+
+    /// Number of elements of a metadata array.
+    ///
+    /// # Errors
+    /// If it is missing or no array.
+    pub fn array_len(&self, key: &str) -> Result<usize, Error> {
+        Ok(self.array(key)?.len)
     }
 
     /// A metadata array of strings.
@@ -89,29 +137,39 @@ impl Gguf {
     /// # Errors
     /// If it is missing, or an element is no string.
     pub fn strings(&self, key: &str) -> Result<Vec<&str>, Error> {
-        let mut strings = Vec::new();
-        for value in self.array(key)? {
-            match value {
-                Value::String(text) => strings.push(text.as_str()),
-                other => return Err(wrong_type(key, "an array of strings", other)),
-            }
+        let array = self.array(key)?;
+        if array.kind != Kind::Text && array.len > 0 {
+            let value = Value::Array(array.clone());
+            return Err(wrong_type(key, "an array of strings", &value));
+        }
+        let mut rest = &self.metadata_bytes()[array.bytes.clone()];
+        let mut strings = Vec::with_capacity(array.len);
+        while let Some((len, after)) = rest.split_first_chunk::<8>() {
+            let (text, after) = after.split_at(u64::from_le_bytes(*len) as usize);
+            strings.push(self.text(key, text)?);
+            rest = after;
         }
         Ok(strings)
     }
 
-    /// A metadata array of numbers.
+    /// A metadata array of numbers, one after the other.
     ///
     /// # Errors
-    /// If it is missing, or an element is no number.
-    pub fn numbers(&self, key: &str) -> Result<Vec<f64>, Error> {
-        let element =
-            |value| as_number(value).ok_or_else(|| wrong_type(key, "an array of numbers", value));
-        self.array(key)?.iter().map(element).collect()
+    /// If it is missing, or its elements are no numbers.
+    pub fn numbers(&self, key: &str) -> Result<impl Iterator<Item = f64>, Error> {
+        let array = self.array(key)?;
+        let Array { kind, len, ref bytes } = *array;
+        if kind.width() == 0 || kind == Kind::Bool {
+            let value = Value::Array(array.clone());
+            return Err(wrong_type(key, "an array of numbers", &value));
+        }
+        let elements = self.metadata_bytes()[bytes.clone()].chunks_exact(kind.width()).take(len);
+        Ok(elements.filter_map(move |bytes| as_number(&kind.decode(bytes)?)))
     }
 
     /// Whether the file holds a tensor of this name.
     pub fn has_tensor(&self, name: &str) -> bool {
-        self.content.tensor_infos.contains_key(name)
+        self.tensors.contains_key(name)
     }
 
     /// One tensor as it is stored, copied from the mapped file to `device`.
@@ -119,11 +177,11 @@ impl Gguf {
     /// # Errors
     /// If it is missing, or its bytes are not all in the file.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<QTensor, Error> {
-        let info = self.info(name)?;
-        let bytes = self.tensor_bytes(name, info)?;
-        let storage = QStorage::from_data(Cow::Borrowed(bytes), device, info.ggml_dtype)?;
-        self.release(bytes);
-        Ok(QTensor::new(storage, info.shape.clone())?)
+        let (part, info) = self.info(name)?;
+        let bytes = part.tensor_bytes(info);
+        let storage = QStorage::from_data(Cow::Borrowed(bytes), device, info.dtype)?;
+        part.release(bytes);
+        Ok(QTensor::new(storage, info.dims.clone())?)
     }
 
     /// A matrix `[out, in]` for products, in the form that candle's CPU kernels compute with fastest, and exactly the
@@ -134,14 +192,14 @@ impl Gguf {
     /// # Errors
     /// As [`Gguf::tensor`].
     pub fn matrix(&self, name: &str, device: &Device) -> Result<QTensor, Error> {
-        let info = self.info(name)?;
-        let (dtype, dims) = (info.ggml_dtype, info.shape.dims());
+        let (part, info) = self.info(name)?;
+        let (dtype, dims) = (info.dtype, &info.dims[..]);
         let &[rows, width] = dims else { return self.tensor(name, device) };
         let padded = match super::device::packs_whole_blocks(device) {
             true => width.next_multiple_of(PACKED_BLOCK),
             false => width,
         };
-        let bytes = self.tensor_bytes(name, info)?;
+        let bytes = part.tensor_bytes(info);
         let blocks = match dtype {
             GgmlDType::Q5_0 if device.is_cpu() => {
                 pad_rows(bytes.chunks_exact(Q5_0_BLOCK).map(widen_block), [width, padded])
@@ -152,7 +210,7 @@ impl Gguf {
             }
             _ => return self.tensor(name, device),
         };
-        self.release(bytes);
+        part.release(bytes);
         let storage =
             QStorage::from_data(Cow::Borrowed(as_bytes(&blocks)), device, GgmlDType::Q8_0)?;
         Ok(QTensor::new(storage, (rows, padded))?)
@@ -167,10 +225,10 @@ impl Gguf {
         name: &str,
         read: impl FnOnce(GgmlDType, &[u8]) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let info = self.info(name)?;
-        let bytes = self.tensor_bytes(name, info)?;
-        let result = read(info.ggml_dtype, bytes);
-        self.release(bytes);
+        let (part, info) = self.info(name)?;
+        let bytes = part.tensor_bytes(info);
+        let result = read(info.dtype, bytes);
+        part.release(bytes);
         result
     }
 
@@ -179,15 +237,28 @@ impl Gguf {
     /// # Errors
     /// As [`Gguf::tensor`], and if its rows are not `model_dim` wide.
     pub fn embeddings(&self, model_dim: usize, device: &Device) -> Result<(QTensor, usize), Error> {
-        let table = self.tensor(EMBEDDINGS, device)?;
-        match *table.shape().dims() {
-            [vocab, width] if width == model_dim => Ok((table, vocab)),
+        let vocab = self.vocab(model_dim)?;
+        Ok((self.tensor(EMBEDDINGS, device)?, vocab))
+    }
+
+    /// Rows of the embedding table, V.
+    ///
+    /// # Errors
+    /// If the table is missing, or its rows are not `model_dim` wide.
+    pub fn vocab(&self, model_dim: usize) -> Result<usize, Error> {
+        match *self.dims(EMBEDDINGS)? {
+            [vocab, width] if width == model_dim => Ok(vocab),
             ref dims => Err(Error::Shape {
                 tensor: EMBEDDINGS.to_owned(),
                 expected: vec![0, model_dim],
                 got: dims.to_vec(),
             }),
         }
+    }
+
+    /// Rows of the embedding table, V; none where the file has no table.
+    pub fn rows_of_embeddings(&self) -> Option<usize> {
+        self.dims(EMBEDDINGS).ok()?.first().copied()
     }
 
     /// The name of the product with the vocabulary: small models tie it to the embedding table and leave it out of the
@@ -199,10 +270,15 @@ impl Gguf {
     /// A vector `[len]` as `f32`.
     ///
     /// # Errors
-    /// As [`Gguf::tensor`], and if it is of another shape.
+    /// As [`Gguf::tensor`], and if it is of another shape or holds NaN or infinity.
     pub fn vector(&self, name: &str, len: usize, device: &Device) -> Result<Tensor, Error> {
         self.expect_shape(name, &[len])?;
-        Ok(self.tensor(name, device)?.dequantize(device)?)
+        let vector = self.tensor(name, device)?.dequantize(device)?;
+        // Read in any case, and short; what the blocks of matrices hold is not looked at.
+        match vector.to_vec1::<f32>()?.iter().all(|number| number.is_finite()) {
+            true => Ok(vector),
+            false => Err(Error::NotFinite(name.to_owned())),
+        }
     }
 
     /// Holds the shape of a tensor against what the hyperparameters say.
@@ -220,7 +296,7 @@ impl Gguf {
 
     /// Whether a tensor exists and is in a format that [`crate::kernel::quant`] multiplies.
     pub fn is_packable(&self, name: &str) -> bool {
-        self.info(name).is_ok_and(|info| block_format(info.ggml_dtype).is_some())
+        self.info(name).is_ok_and(|(_, info)| block_format(info.dtype).is_some())
     }
 
     /// A matrix `[out, in]`, repacked for [`crate::kernel::quant`].
@@ -242,33 +318,58 @@ impl Gguf {
     /// # Errors
     /// If it is missing.
     pub fn dims(&self, name: &str) -> Result<&[usize], Error> {
-        Ok(self.info(name)?.shape.dims())
+        Ok(&self.info(name)?.1.dims)
     }
 
-    fn info(&self, name: &str) -> Result<&TensorInfo, Error> {
-        let infos = &self.content.tensor_infos;
-        infos.get(name).ok_or_else(|| Error::MissingTensor(name.to_owned()))
+    fn info(&self, name: &str) -> Result<(&Part, &TensorInfo), Error> {
+        let found = self.tensors.get(name);
+        let (part, info) = found.ok_or_else(|| Error::MissingTensor(name.to_owned()))?;
+        Ok((&self.parts[*part], info))
     }
 
-    fn tensor_bytes(&self, name: &str, info: &TensorInfo) -> Result<&[u8], Error> {
-        let elements = info.shape.elem_count();
-        let blocks = elements.div_ceil(info.ggml_dtype.block_size());
-        let len = (blocks * info.ggml_dtype.type_size()) as u64;
-        let start = self.content.tensor_data_offset.saturating_add(info.offset);
-        let end = start.saturating_add(len);
-        if end > self.bytes.len() as u64 {
-            return Err(Error::Truncated {
-                path: self.path.clone(),
-                tensor: name.to_owned(),
-                needed: end,
-                len: self.bytes.len() as u64,
-            });
+    fn value(&self, key: &str) -> Result<&Value, Error> {
+        let value = self.metadata.get(key);
+        value.ok_or_else(|| metadata_error(key, "is missing from the file"))
+    }
+
+    fn array(&self, key: &str) -> Result<&Array, Error> {
+        match self.value(key)? {
+            Value::Array(array) => Ok(array),
+            other => Err(wrong_type(key, "an array", other)),
         }
-        if !start.is_multiple_of(TENSOR_ALIGNMENT) {
-            let reason = format!("tensor `{name}` starts at byte {start}, which is not aligned");
-            return Err(Error::Header { path: self.path.clone(), reason });
+    }
+
+    /// What the ranges of metadata are of.
+    fn metadata_bytes(&self) -> &[u8] {
+        &self.parts[0].bytes
+    }
+
+    fn text<'a>(&self, key: &str, bytes: &'a [u8]) -> Result<&'a str, Error> {
+        std::str::from_utf8(bytes)
+            .map_err(|error| metadata_error(key, format!("is no UTF-8: {error}")))
+    }
+}
+
+impl Part {
+    /// Maps a file and reads its header.
+    fn open(path: &Path) -> Result<(Self, Header), Error> {
+        let io = |source| Error::Io { path: path.to_owned(), source };
+        // Asked before it is opened: opening a pipe waits for whoever writes into it.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
+            return Err(io(std::io::Error::other("it is no regular file")));
         }
-        Ok(&self.bytes[start as usize..end as usize])
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() == 0 {
+            return Err(Error::Header { path: path.to_owned(), reason: "it is empty".to_owned() });
+        }
+        let bytes = map(&file).map_err(io)?;
+        let header = Header::read(path, &bytes)?;
+        Ok((Self { path: path.to_owned(), bytes }, header))
+    }
+
+    /// The header was held against the file's length, and all tensors lie in it.
+    fn tensor_bytes(&self, info: &TensorInfo) -> &[u8] {
+        &self.bytes[info.bytes.clone()]
     }
 
     /// Takes the pages of a tensor that was copied out of this process's resident set; they stay in the page cache.
@@ -289,24 +390,7 @@ impl Gguf {
 
     #[cfg(not(unix))]
     fn release(&self, _bytes: &[u8]) {}
-
-    fn value(&self, key: &str) -> Result<&Value, Error> {
-        self.content.metadata.get(key).ok_or_else(|| Error::Metadata {
-            key: key.to_owned(),
-            reason: "is missing from the file".to_owned(),
-        })
-    }
-
-    fn array(&self, key: &str) -> Result<&[Value], Error> {
-        match self.value(key)? {
-            Value::Array(values) => Ok(values),
-            other => Err(wrong_type(key, "an array", other)),
-        }
-    }
 }
-
-/// candle reads blocks in place; the strictest of them (`f32` norms) needs four bytes.
-const TENSOR_ALIGNMENT: u64 = 4;
 
 /// candle's packed kernels want rows of whole blocks of this many weights.
 const PACKED_BLOCK: usize = 256;
@@ -357,26 +441,20 @@ fn as_bytes(blocks: &[Q8_0Block]) -> &[u8] {
 }
 
 fn as_number(value: &Value) -> Option<f64> {
-    Some(match *value {
-        Value::U8(n) => n.into(),
-        Value::I8(n) => n.into(),
-        Value::U16(n) => n.into(),
-        Value::I16(n) => n.into(),
-        Value::U32(n) => n.into(),
-        Value::I32(n) => n.into(),
-        Value::U64(n) => n as f64,
-        Value::I64(n) => n as f64,
-        Value::F32(n) => n.into(),
-        Value::F64(n) => n,
-        _ => return None,
-    })
+    match *value {
+        Value::Integer(n) => Some(n as f64),
+        Value::Float(n) => Some(n),
+        _ => None,
+    }
 }
 
 fn wrong_type(key: &str, expected: &str, got: &Value) -> Error {
-    Error::Metadata {
-        key: key.to_owned(),
-        reason: format!("expected {expected}, found {:?}", got.value_type()),
-    }
+    metadata_error(key, format!("expected {expected}, found {}", got.kind_name()))
+}
+
+/// An error of a metadata value.
+pub(super) fn metadata_error(key: &str, reason: impl Into<String>) -> Error {
+    Error::Metadata { key: key.to_owned(), reason: reason.into() }
 }
 
 #[expect(unsafe_code, reason = "the one memory map of the program")]

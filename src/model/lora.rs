@@ -199,6 +199,7 @@ mod tests {
             norm_eps: 1e-6,
             rope_base: 10_000.0,
             rope_scale: 1.0,
+            rope_factors: Vec::new(),
         }
     }
 

@@ -3,8 +3,8 @@
 //! Same strings for the same ids, same kinds, same special tokens. Padding of the width is allowed: ids beyond the
 //! shorter list have probability 0 (`docs/CO-DECODING.md`, "Two vocabularies").
 
-use super::Error;
 use super::gguf::Gguf;
+use super::{Error, Tokenizer};
 
 /// Checks that `base` and `security` share one vocabulary.
 ///
@@ -15,17 +15,24 @@ pub fn check(base: &Gguf, security: &Gguf) -> Result<(), Error> {
         Ok(gguf.strings("tokenizer.ggml.tokens")?.iter().map(|s| (*s).to_owned()).collect())
     };
     same_strings(&tokens(base)?, &tokens(security)?)?;
-    let kinds = |gguf: &Gguf| gguf.numbers("tokenizer.ggml.token_type");
+    let kinds = |gguf: &Gguf| -> Result<Vec<f64>, Error> {
+        Ok(gguf.numbers("tokenizer.ggml.token_type")?.collect())
+    };
     same_kinds(&kinds(base)?, &kinds(security)?)?;
-    for key in ["tokenizer.ggml.model", "tokenizer.ggml.pre"] {
-        let (a, b) = (base.string(key).unwrap_or(""), security.string(key).unwrap_or(""));
-        if a != b {
-            return Err(Error::Pair(format!(
-                "`{key}` is `{a}` for the base and `{b}` for the security model"
-            )));
-        }
+    let model = "tokenizer.ggml.model";
+    same_name(model, base.string(model)?, security.string(model)?)?;
+    // A file that does not say it may well split as the other does.
+    let splitting = Tokenizer::splitting_of;
+    same_name("tokenizer.ggml.pre", splitting(base)?, splitting(security)?)
+}
+
+fn same_name(key: &str, base: &str, security: &str) -> Result<(), Error> {
+    match base == security {
+        true => Ok(()),
+        false => Err(Error::Pair(format!(
+            "`{key}` is `{base}` for the base and `{security}` for the security model"
+        ))),
     }
-    Ok(())
 }
 
 fn same_strings(base: &[String], security: &[String]) -> Result<(), Error> {

@@ -3,20 +3,20 @@
 //! Text is encoded as text: a file that contains `<|fim_middle|>` literally is split into ordinary tokens and cannot
 //! steer the model. Special tokens are reached by name through [`Tokenizer::special`] only, and never decode to text.
 
+mod pre_tokenizer;
+mod vocabulary;
+
 use std::collections::HashMap;
 use std::ops::Range;
 
+use tokenizers::NormalizerWrapper;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::NFC;
-use tokenizers::pre_tokenizers::PreTokenizerWrapper;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{NormalizerWrapper, SplitDelimiterBehavior};
 
 use super::Error;
 use super::gguf::Gguf;
+use pre_tokenizer::PreTokenizer;
+use vocabulary::Vocabulary;
 
 /// A byte-level BPE tokenizer.
 pub struct Tokenizer {
@@ -29,6 +29,10 @@ pub struct Tokenizer {
     names: Vec<Box<str>>,
     /// Ordinary tokens, sorted by their bytes.
     by_bytes: Vec<u32>,
+    /// What every prompt begins with, if the file says so.
+    bos: Option<u32>,
+    /// What was assumed where the file does not say how text is split.
+    assumption: Option<String>,
 }
 
 impl std::fmt::Debug for Tokenizer {
@@ -41,27 +45,26 @@ impl Tokenizer {
     /// Builds the tokenizer that `gguf` describes.
     ///
     /// # Errors
-    /// If it is no byte-level BPE, splits text in a way that is not known here, or its lists do not fit together.
+    /// If it is no byte-level BPE, or its lists do not fit together; the message names the metadata key.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, Error> {
-        let kind = gguf.string("tokenizer.ggml.model")?;
-        if kind != "gpt2" {
-            return Err(Error::Unsupported(format!("tokenizer model `{kind}`")));
+        let to_byte = byte_of_char();
+        let vocabulary = Vocabulary::read(gguf, &to_byte)?;
+        let choice = pre_tokenizer::choose(gguf, &vocabulary.tokens)?;
+        if let Some(assumption) = &choice.assumption {
+            tracing::warn!("{assumption}");
         }
-        let tokens = gguf.strings("tokenizer.ggml.tokens")?;
-        let kinds = gguf.numbers("tokenizer.ggml.token_type")?;
-        if kinds.len() != tokens.len() {
-            let (a, b) = (tokens.len(), kinds.len());
-            return Err(Error::Tokenizer(format!("{a} tokens, but {b} token types")));
-        }
-        let inner = build_bpe(gguf, &tokens)?;
-        // llama.cpp's token types: 1 is ordinary text, 6 a raw byte; unknown, control, user-defined and unused tokens
-        // are not text.
-        let is_special: Vec<bool> = kinds.iter().map(|kind| ![1.0, 6.0].contains(kind)).collect();
-        Ok(Self::assemble(inner, &tokens, is_special))
+        let inner = build_bpe(gguf, &vocabulary, choice.pre_tokenizer)?;
+        let bos = vocabulary.bos(gguf, choice.pre_tokenizer)?;
+        let tokenizer = Self::assemble(inner, vocabulary, &to_byte);
+        Ok(Self { bos, assumption: choice.assumption, ..tokenizer })
     }
 
-    fn assemble(inner: tokenizers::Tokenizer, tokens: &[&str], is_special: Vec<bool>) -> Self {
-        let to_byte = byte_of_char();
+    fn assemble(
+        inner: tokenizers::Tokenizer,
+        vocabulary: Vocabulary<'_>,
+        to_byte: &HashMap<char, u8>,
+    ) -> Self {
+        let Vocabulary { tokens, is_special, .. } = vocabulary;
         let text = |(token, special): (&&str, &bool)| match special {
             true => Box::default(),
             false => token.chars().filter_map(|c| to_byte.get(&c).copied()).collect(),
@@ -73,7 +76,27 @@ impl Tokenizer {
             (0..bytes.len() as u32).filter(|&id| !bytes[id as usize].is_empty()).collect();
         by_bytes.sort_by(|&a, &b| bytes[a as usize].cmp(&bytes[b as usize]));
         let names = tokens.iter().map(|token| Box::from(*token)).collect();
-        Self { inner, bytes, special, is_special, names, by_bytes }
+        Self { inner, bytes, special, is_special, names, by_bytes, bos: None, assumption: None }
+    }
+
+    /// What every prompt begins with, before all else: the token for the beginning of a text, for models that were
+    /// trained with it (`tokenizer.ggml.add_bos_token`); nothing for others.
+    pub fn leading(&self) -> &[u32] {
+        self.bos.as_slice()
+    }
+
+    /// What was assumed of how text is split, in words for the user; nothing where the file says it.
+    pub fn assumption(&self) -> Option<&str> {
+        self.assumption.as_deref()
+    }
+
+    /// What the way is called in which the text of `gguf` is split.
+    ///
+    /// # Errors
+    /// If the tokens cannot be read.
+    pub fn splitting_of(gguf: &Gguf) -> Result<&'static str, Error> {
+        let tokens = gguf.strings("tokenizer.ggml.tokens")?;
+        Ok(pre_tokenizer::choose(gguf, &tokens)?.pre_tokenizer.name())
     }
 
     /// Number of token ids.
@@ -185,59 +208,23 @@ impl TextStream {
     }
 }
 
-fn build_bpe(gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::Tokenizer, Error> {
+/// Special tokens are not part of it, so that no text can spell one.
+fn build_bpe(
+    gguf: &Gguf,
+    vocabulary: &Vocabulary<'_>,
+    pre: &PreTokenizer,
+) -> Result<tokenizers::Tokenizer, Error> {
     let fail = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
-    let vocab = tokens.iter().enumerate().map(|(id, token)| ((*token).to_owned(), id as u32));
-    let merges = gguf.strings("tokenizer.ggml.merges")?;
-    let pair = |merge: &&str| {
-        let halves = merge.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()));
-        halves.ok_or_else(|| Error::Tokenizer(format!("merge `{merge}` has no two halves")))
-    };
-    let merges = merges.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
-    let bpe = BPE::builder().vocab_and_merges(vocab.collect::<Vocab>(), merges);
-    let mut inner = tokenizers::Tokenizer::new(bpe.build().map_err(fail)?);
-    let pre = gguf.string("tokenizer.ggml.pre").unwrap_or("default");
-    if NFC_NORMALIZED.contains(&pre) {
+    let tokens = vocabulary.ordinary().map(|(token, id)| (token.to_owned(), id));
+    let merges = vocabulary.merges(gguf)?;
+    let bpe = BPE::builder().vocab_and_merges(tokens.collect::<Vocab>(), merges);
+    let bpe = bpe.ignore_merges(pre.ignores_merges).build().map_err(fail)?;
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    if pre.is_nfc {
         inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC))).map_err(fail)?;
     }
-    inner.with_pre_tokenizer(Some(pre_tokenizer(pre)?));
+    inner.with_pre_tokenizer(Some(pre.build()?));
     Ok(inner)
-}
-
-/// `tokenizer.ggml.pre` values whose reference tokenizer normalizes to NFC first.
-const NFC_NORMALIZED: [&str; 1] = ["qwen2"];
-
-/// Qwen2's `tokenizer.json`.
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// DeepSeek-Coder's `tokenizer.json`: a sequence of splits.
-const DEEPSEEK_CODER: [&str; 4] =
-    ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥\u{800}-一가-\u{d7ff}]+"];
-
-/// How text is split before the merges, by `tokenizer.ggml.pre`.
-fn pre_tokenizer(pre: &str) -> Result<PreTokenizerWrapper, Error> {
-    let bytes_only = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false));
-    let gpt2 = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, true));
-    let digits = PreTokenizerWrapper::Digits(Digits::new(true));
-    let parts = match pre {
-        "qwen2" => vec![split(QWEN2)?, bytes_only],
-        "deepseek-coder" => {
-            let mut parts: Vec<_> =
-                DEEPSEEK_CODER.iter().map(|regex| split(regex)).collect::<Result<_, _>>()?;
-            parts.extend([digits, bytes_only]);
-            parts
-        }
-        "smollm" | "starcoder" | "refact" => vec![digits, gpt2],
-        "default" | "gpt-2" => vec![gpt2],
-        other => return Err(Error::Unsupported(format!("pre-tokenizer `{other}`"))),
-    };
-    Ok(PreTokenizerWrapper::Sequence(Sequence::new(parts)))
-}
-
-fn split(regex: &str) -> Result<PreTokenizerWrapper, Error> {
-    let pattern = SplitPattern::Regex(regex.to_owned());
-    let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
-    Ok(PreTokenizerWrapper::Split(split.map_err(|e| Error::Tokenizer(e.to_string()))?))
 }
 
 /// GPT-2's printable stand-ins for bytes, character to byte: printable Latin-1 stands for itself, the other bytes for

@@ -53,7 +53,8 @@ pub enum Reach {
 const CUT_STEP: usize = 256;
 
 /// Frames `prompt` for a model with the tokens `fim`; without them, or with [`Layout::LeftToRight`], only the text
-/// before the cursor is shown. Token healing takes back the last token of the cursor's line.
+/// before the cursor is shown. What the model expects at the beginning of every text ([`Tokenizer::leading`]) stands
+/// before all else. Token healing takes back the last token of the cursor's line.
 ///
 /// # Errors
 /// If the tokenizer fails.
@@ -70,9 +71,10 @@ pub fn frame(
         Some(fim) if prompt.layout == Layout::FillInMiddle => {
             let mut suffix = tokenizer.encode(&prompt.suffix)?;
             suffix.truncate(budget.suffix_tokens);
-            [&[fim.prefix], &above[..], &[fim.suffix], &suffix, &[fim.middle], &left].concat()
+            let start = [tokenizer.leading(), &[fim.prefix]].concat();
+            [&start, &above[..], &[fim.suffix], &suffix, &[fim.middle], &left].concat()
         }
-        _ => [above, left].concat(),
+        _ => [tokenizer.leading(), &above, &left].concat(),
     };
     match tokens.is_empty() {
         false => Ok(Framed { tokens, healing }),
@@ -103,7 +105,7 @@ pub fn frame_ahead(
         Reach::Above | Reach::Cursor => above = cut_front(above, budget.prefix_tokens),
     }
     let prefix = fim.filter(|_| prompt.layout == Layout::FillInMiddle).map(|fim| fim.prefix);
-    Ok(prefix.into_iter().chain(above).collect())
+    Ok(tokenizer.leading().iter().copied().chain(prefix).chain(above).collect())
 }
 
 /// At most `most` tokens of the end of `tokens`, cut at a multiple of [`CUT_STEP`] from their start.

@@ -13,7 +13,7 @@ use super::hub::{self, Hub};
 use super::manifest::{Artifact, Source};
 use super::pip::{self, Python};
 use super::store::{self, Lock, Store};
-use super::{Attempt, Error, Offline, Progress};
+use super::{Attempt, Error, Offline, Progress, split};
 
 /// How often a wait looks whether it was cancelled, and how often progress is told.
 pub(super) const POLL: Duration = Duration::from_millis(100);
@@ -220,12 +220,15 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// The sha256 of a split model is that of its parts one after the other.
     fn check(&self, path: &Path, from: &str) -> Result<(), Error> {
-        let io_error = |cause| self.io_error(path, cause);
-        let mut file = File::open(path).map_err(io_error)?;
         self.progress.note(&format!("checking the sha256 of `{}`", self.artifact.name));
         let mut hasher = Sha256::new();
-        self.copy(&mut file, &mut hasher, |_| ())?.map_err(io_error)?;
+        for part in split::files(path) {
+            let io_error = |cause| self.io_error(&part, cause);
+            let mut file = File::open(&part).map_err(io_error)?;
+            self.copy(&mut file, &mut hasher, |_| ())?.map_err(io_error)?;
+        }
         let got = format!("{:x}", hasher.finalize());
         if got == self.artifact.sha256.as_str() {
             return Ok(());

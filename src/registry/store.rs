@@ -12,7 +12,7 @@ use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Artifact;
-use super::{Error, Presence};
+use super::{Error, Presence, split};
 
 /// The directory of one user's files.
 #[derive(Debug)]
@@ -26,13 +26,13 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// What was true of a file when its sha256 was right.
+/// What was true of a file, or of all parts of a split one, when its sha256 was right.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Marker {
     path: PathBuf,
     sha256: String,
     size_bytes: u64,
-    /// Nanoseconds since 1970; a file that was written again since is not trusted.
+    /// Nanoseconds since 1970, of the newest part; a file that was written again since is not trusted.
     modified_ns: u64,
 }
 
@@ -152,14 +152,15 @@ impl Store {
 
 impl Marker {
     fn of(artifact: &Artifact<'_>, path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
-        let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Ok(Self {
-            path: path.to_owned(),
-            sha256: artifact.sha256.as_str().to_owned(),
-            size_bytes: metadata.len(),
-            modified_ns: u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX),
-        })
+        let (mut size_bytes, mut modified_ns) = (0, 0);
+        for file in split::files(path) {
+            let metadata = fs::metadata(file)?;
+            let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            size_bytes += metadata.len();
+            modified_ns = modified_ns.max(u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX));
+        }
+        let (path, sha256) = (path.to_owned(), artifact.sha256.as_str().to_owned());
+        Ok(Self { path, sha256, size_bytes, modified_ns })
     }
 }
 

@@ -197,6 +197,9 @@ impl<'a> Examples<'a> {
     fn left_to_right(&self, sample: &Sample) -> Result<Example, Error> {
         let encoded = self.tokenizer.encode_with_offsets(&sample.text)?;
         let mut example = Example::new(sample, Kind::LeftToRight);
+        for &token in self.tokenizer.leading() {
+            example.push(token, Role::Unscored);
+        }
         for (token, bytes) in encoded {
             example.push(token, role(&bytes, &sample.fixed));
         }
