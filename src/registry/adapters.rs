@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::de::Error as _;
@@ -17,6 +18,13 @@ use super::{Attempt, Error, Presence};
 /// PEFT's names for the two files of an adapter.
 const CONFIG_FILE: &str = "adapter_config.json";
 const TENSORS_FILE: &str = "adapter_model.safetensors";
+
+/// Files of directories that hold a model instead.
+const WHOLE_MODEL: [&str; 4] =
+    ["config.json", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
+
+/// Rank 256 on all attention projections of a model of 7 billion weights has a fifth of this.
+const LONGEST_FILE: u64 = 4 << 30;
 
 /// Both files of an adapter in memory.
 #[derive(Clone)]
@@ -149,7 +157,7 @@ impl AdapterSource {
     /// Configuration and numbers.
     fn read(&self) -> Result<[Cow<'static, [u8]>; 2], Error> {
         match self {
-            Self::Path(directory) => read_directory(directory),
+            Self::Path(directory) => read_path(directory),
             Self::BuiltIn(BuiltIn { config, tensors, .. }) => {
                 Ok([(*config).into(), (*tensors).into()])
             }
@@ -184,7 +192,7 @@ pub(super) fn read(adapter: &Adapter) -> Result<AdapterFiles, Error> {
 /// The files of a directory that is not in `models.toml`; nothing pins them.
 pub(super) fn open(name: &str) -> Result<AdapterFiles, Error> {
     let directory = PathBuf::from(name);
-    let [config, tensors] = read_directory(&directory)?;
+    let [config, tensors] = read_path(&directory)?;
     let place = AdapterPlace::Directory(directory);
     let name = name.to_owned();
     Ok(AdapterFiles { name, place, config, tensors, trained_on: None, strength: 1.0 })
@@ -219,13 +227,56 @@ fn pinned(
     }
 }
 
-fn read_directory(directory: &Path) -> Result<[Cow<'static, [u8]>; 2], Error> {
+fn read_path(directory: &Path) -> Result<[Cow<'static, [u8]>; 2], Error> {
+    let read = read_directory(directory).map_err(|(path, cause)| Error::Io { path, cause })?;
+    Ok(read.map(Cow::Owned))
+}
+
+/// Configuration and numbers of the adapter in a directory.
+///
+/// # Errors
+/// If one of the files cannot be read, which one and why; where something else lies there, what that is and what to do.
+pub fn read_directory(directory: &Path) -> Result<[Vec<u8>; 2], (PathBuf, io::Error)> {
     let read = |name: &str| {
         let path = directory.join(name);
-        let content = std::fs::read(&path).map_err(|cause| Error::Io { path, cause })?;
-        Ok(Cow::Owned(content))
+        match read_file(&path) {
+            Ok(content) => Ok(content),
+            Err(cause) => Err((path, explain(directory, name, cause))),
+        }
     };
     Ok([read(CONFIG_FILE)?, read(TENSORS_FILE)?])
+}
+
+/// Reads a file of a length that an adapter can have. A pipe is not even opened: that waits for whoever writes into it.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if metadata.len() > LONGEST_FILE {
+        let len = metadata.len();
+        return Err(io::Error::other(format!("it has {len} bytes, which no adapter needs")));
+    }
+    std::fs::read(path)
+}
+
+/// The cause, and what is in the directory instead of a missing file.
+fn explain(directory: &Path, name: &str, cause: io::Error) -> io::Error {
+    let has = |name: &str| directory.join(name).exists();
+    let instead = match cause.kind() {
+        io::ErrorKind::NotADirectory => "an adapter is a directory, not a file",
+        io::ErrorKind::NotFound if !directory.exists() => return cause,
+        io::ErrorKind::NotFound if name == TENSORS_FILE && has("adapter_model.bin") => {
+            "there is adapter_model.bin, a Python pickle, which is not read. To convert it: python -c \"import torch, \
+             safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in torch.load('adapter_model.bin', \
+             weights_only=True).items()}, 'adapter_model.safetensors')\""
+        }
+        io::ErrorKind::NotFound if WHOLE_MODEL.iter().any(|name| has(name)) => {
+            "there is a whole model, and not an adapter of one"
+        }
+        _ => return cause,
+    };
+    io::Error::new(cause.kind(), format!("{cause}; {instead}"))
 }
 
 #[cfg(test)]

@@ -5,32 +5,34 @@
 //! the same rows of an update are permuted when it is read, and back when it is written.
 
 mod config;
+mod modules;
+mod stored;
+mod tensor_name;
 mod write;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use serde_json::{Map, Value};
+use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
 use super::{Adapter, Lora, Projection};
 use crate::model::config::Config;
 use crate::model::family::Rope;
+use crate::registry::adapters::read_directory;
 
 pub use write::{Description, Precision, Written, write};
 
 use config::AdapterConfig;
+use stored::Stored;
+use tensor_name::TensorName;
 
 /// The file of the numbers.
 pub const TENSORS_FILE: &str = "adapter_model.safetensors";
 
 /// The file of everything else.
 pub const CONFIG_FILE: &str = "adapter_config.json";
-
-/// What stands before `layers` in PEFT's names of tensors.
-const PREFIX: &str = "base_model.model.model.layers.";
 
 /// Keys of our notes in the safetensors header. PEFT warns about unknown keys of its configuration, but nobody minds
 /// this place.
@@ -111,6 +113,31 @@ pub enum Error {
         /// Its type.
         got: String,
     },
+    /// A number that no update can have.
+    #[error("tensor `{0}` holds NaN or infinity: its training diverged, or the file is damaged")]
+    NotFinite(String),
+    /// A tensor of another method than LoRA, or of a variant of it.
+    #[error("tensor `{tensor}` belongs to {method}, which is not supported")]
+    Method {
+        /// The tensor's name.
+        tensor: String,
+        /// What it is a part of.
+        method: &'static str,
+    },
+    /// A tensor that PEFT would ignore.
+    #[error("tensor `{tensor}` is there, but {CONFIG_FILE} leaves its layer out: `{field}`")]
+    LeftOut {
+        /// The tensor's name.
+        tensor: String,
+        /// The field that does not name it.
+        field: &'static str,
+    },
+    /// Two tensors for one place.
+    #[error("tensors `{0}` and `{1}` are the same matrix of the same update")]
+    Twice(String, String),
+    /// Several adapters in one file.
+    #[error("the file holds several adapters, {}: save one alone", .0.join(" and "))]
+    Several(Vec<String>),
     /// One of the two matrices of an update is missing.
     #[error("tensor `{0}` is missing: an update needs both lora_A and lora_B")]
     Half(String),
@@ -125,9 +152,6 @@ pub enum Error {
     /// No updates at all.
     #[error("the adapter is empty")]
     Empty,
-    /// Updates that PEFT's format has no one word for.
-    #[error("the updates have different ranks or scales")]
-    Mixed,
     /// The device or a kernel failed.
     #[error(transparent)]
     Model(#[from] crate::model::Error),
@@ -145,11 +169,9 @@ impl PeftFiles {
     /// # Errors
     /// If one of them is missing or cannot be read.
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        let read = |name: &str| {
-            let path = directory.join(name);
-            std::fs::read(&path).map_err(|source| Error::Io { path, source })
-        };
-        Ok(Self::new(read(CONFIG_FILE)?, read(TENSORS_FILE)?))
+        let read = read_directory(directory);
+        let [config, tensors] = read.map_err(|(path, source)| Error::Io { path, source })?;
+        Ok(Self::new(config, tensors))
     }
 
     /// The files' bytes, wherever they come from.
@@ -170,8 +192,8 @@ impl PeftFiles {
     /// # Errors
     /// If the file of the numbers has no header.
     pub fn trained_on(&self) -> Result<Option<TrainedOn>, Error> {
-        let header = self.header()?;
-        let note = |key| Some(header.get("__metadata__")?.get(key)?.as_str()?.to_owned());
+        let stored = Stored::read(&self.tensors)?;
+        let note = |key| stored.notes.get(key).cloned();
         let noted = note(NOTE_MODEL).zip(note(NOTE_MODEL_SHA256));
         Ok(noted.map(|(model, model_sha256)| TrainedOn { model, model_sha256 }))
     }
@@ -182,58 +204,55 @@ impl PeftFiles {
     /// If the files are no adapter that can stand beside this model, or the device fails.
     pub fn read(&self, model: &Config, device: &Device) -> Result<Adapter, Error> {
         let config = AdapterConfig::parse(&self.config)?;
-        let mut updates = BTreeMap::new();
-        for (name, tensor) in self.tensors(device)? {
-            let TensorName { layer_idx, projection, half } = TensorName::parse(&name)?;
-            if layer_idx >= model.n_layers {
-                return Err(Error::Layer { tensor: name, n_layers: model.n_layers });
-            }
-            let tensor = dense(tensor, &name, half.shape(projection.shape(model), config.r))?;
-            let halves: &mut Halves = updates.entry((layer_idx, projection)).or_default();
-            *halves.place(half) = Some(tensor);
+        for field in &config.unknown {
+            tracing::warn!("{CONFIG_FILE}: `{field}` is not known here, and ignored");
         }
+        let stored = Stored::read(&self.tensors)?;
+        let updates = updates(&stored, model)?;
         if updates.is_empty() {
             return Err(Error::Empty);
         }
         let mut adapter = Adapter::default();
         for ((layer_idx, projection), halves) in updates {
-            let (down, up) = halves.both(layer_idx, projection)?;
+            let [down_name, up_name] = halves.both()?;
+            let name = TensorName { layer_idx, projection, half: Half::Down };
+            let (rank, scale) = config.update_of(&name.module(), down_name)?;
+            let matrix = |name: &str, half: Half| {
+                stored.matrix(name, half.shape(projection.shape(model), rank), device)
+            };
+            let (down, up) = (matrix(down_name, Half::Down)?, matrix(up_name, Half::Up)?);
             let up = Rows::of(projection, model).to_gguf(&up)?;
             // The product with one row reads `upᵀ` row by row: three times as fast where those rows are contiguous.
             let up = up.t()?.contiguous()?.t()?;
-            adapter.insert(layer_idx, projection, Lora { down, up, scale: config.scale() });
+            adapter.insert(layer_idx, projection, Lora { down, up, scale });
         }
         Ok(adapter)
     }
-
-    /// All tensors, by name.
-    fn tensors(&self, device: &Device) -> Result<BTreeMap<String, Tensor>, Error> {
-        self.header()?;
-        let tensors = candle_core::safetensors::load_buffer(&self.tensors, device);
-        let tensors =
-            tensors.map_err(|e| Error::Safetensors(crate::model::Error::from(e).to_string()))?;
-        Ok(tensors.into_iter().collect())
-    }
-
-    /// The safetensors header: eight bytes of its length, then JSON.
-    fn header(&self) -> Result<Map<String, Value>, Error> {
-        let cut_off = || Error::Safetensors("it ends inside its header".to_owned());
-        let (len, rest) = self.tensors.split_first_chunk::<8>().ok_or_else(cut_off)?;
-        let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
-        let header = rest.get(..len).ok_or_else(cut_off)?;
-        serde_json::from_slice(header).map_err(|e| Error::Safetensors(e.to_string()))
-    }
 }
 
-/// `tensor` as a dense matrix of 32-bit floats of this shape.
-fn dense(tensor: Tensor, name: &str, expected: [usize; 2]) -> Result<Tensor, Error> {
-    if tensor.dims() != expected {
-        let (tensor, got) = (name.to_owned(), tensor.dims().to_vec());
-        return Err(Error::Shape { tensor, expected, got });
+/// The names of all tensors, by the update that they are a part of.
+fn updates<'a>(
+    stored: &'a Stored<'_>,
+    model: &Config,
+) -> Result<BTreeMap<(usize, Projection), Halves<'a>>, Error> {
+    let mut updates = BTreeMap::new();
+    let mut adapters = BTreeSet::new();
+    for tensor in stored.names() {
+        let (TensorName { layer_idx, projection, half }, adapter) = TensorName::parse(tensor)?;
+        if layer_idx >= model.n_layers {
+            return Err(Error::Layer { tensor: tensor.to_owned(), n_layers: model.n_layers });
+        }
+        adapters.extend(adapter);
+        let halves: &mut Halves<'_> = updates.entry((layer_idx, projection)).or_default();
+        if let Some(other) = halves.place(half).replace(tensor)
+            && adapters.len() <= 1
+        {
+            return Err(Error::Twice(other.to_owned(), tensor.to_owned()));
+        }
     }
-    match tensor.dtype() {
-        DType::F32 | DType::F16 | DType::BF16 => Ok(tensor.to_dtype(DType::F32)?),
-        other => Err(Error::Type { tensor: name.to_owned(), got: format!("{other:?}") }),
+    match adapters.len() {
+        0 | 1 => Ok(updates),
+        _ => Err(Error::Several(adapters.iter().map(|name| format!("`{name}`")).collect())),
     }
 }
 
@@ -247,6 +266,14 @@ enum Half {
 }
 
 impl Half {
+    /// PEFT's name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Down => "lora_A",
+            Self::Up => "lora_B",
+        }
+    }
+
     fn shape(self, [outputs, inputs]: [usize; 2], rank: usize) -> [usize; 2] {
         match self {
             Self::Down => [rank, inputs],
@@ -255,65 +282,28 @@ impl Half {
     }
 }
 
-/// What was found of an update.
+/// The names of what was found of an update.
 #[derive(Default)]
-struct Halves {
-    down: Option<Tensor>,
-    up: Option<Tensor>,
+struct Halves<'a> {
+    down: Option<&'a str>,
+    up: Option<&'a str>,
 }
 
-impl Halves {
-    fn place(&mut self, half: Half) -> &mut Option<Tensor> {
+impl<'a> Halves<'a> {
+    fn place(&mut self, half: Half) -> &mut Option<&'a str> {
         match half {
             Half::Down => &mut self.down,
             Half::Up => &mut self.up,
         }
     }
 
-    fn both(self, layer_idx: usize, projection: Projection) -> Result<(Tensor, Tensor), Error> {
-        let missing = |half| Error::Half(TensorName { layer_idx, projection, half }.to_string());
+    fn both(&self) -> Result<[&'a str; 2], Error> {
+        let [a, b] = [Half::Down, Half::Up].map(Half::name);
         match (self.down, self.up) {
-            (Some(down), Some(up)) => Ok((down, up)),
-            (None, _) => Err(missing(Half::Down)),
-            (_, None) => Err(missing(Half::Up)),
+            (Some(down), Some(up)) => Ok([down, up]),
+            (Some(found), None) => Err(Error::Half(found.replace(a, b))),
+            (None, found) => Err(Error::Half(found.unwrap_or_default().replace(b, a))),
         }
-    }
-}
-
-/// Where a tensor of the file belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TensorName {
-    layer_idx: usize,
-    projection: Projection,
-    half: Half,
-}
-
-impl TensorName {
-    /// Reads `base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight`.
-    fn parse(name: &str) -> Result<Self, Error> {
-        let parsed = || {
-            let (layer_idx, rest) = name.strip_prefix(PREFIX)?.split_once('.')?;
-            let (projection, rest) = rest.strip_prefix("self_attn.")?.split_once('.')?;
-            let half = match rest {
-                "lora_A.weight" => Half::Down,
-                "lora_B.weight" => Half::Up,
-                _ => return None,
-            };
-            let projection = config::projection(projection)?;
-            Some(Self { layer_idx: layer_idx.parse().ok()?, projection, half })
-        };
-        parsed().ok_or_else(|| Error::TargetModules(vec![format!("`{name}`")]))
-    }
-}
-
-impl std::fmt::Display for TensorName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { layer_idx, projection, half } = *self;
-        let half = match half {
-            Half::Down => "lora_A",
-            Half::Up => "lora_B",
-        };
-        write!(f, "{PREFIX}{layer_idx}.self_attn.{}.{half}.weight", config::name(projection))
     }
 }
 
@@ -356,17 +346,6 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_of_tensors_are_read_as_they_are_written() {
-        let name = "base_model.model.model.layers.12.self_attn.o_proj.lora_B.weight";
-        let parsed = TensorName::parse(name).unwrap();
-        let expected = TensorName { layer_idx: 12, projection: Projection::Output, half: Half::Up };
-        assert_eq!(parsed, expected);
-        assert_eq!(parsed.to_string(), name);
-        let error = TensorName::parse("lm_head.lora_A.weight").unwrap_err().to_string();
-        assert!(error.starts_with("the adapter changes `lm_head.lora_A.weight`, but"), "{error}");
-    }
 
     #[test]
     fn interleaved_rows_alternate_between_the_halves_of_a_head() {

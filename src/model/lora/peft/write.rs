@@ -55,7 +55,7 @@ pub struct Written {
 /// configuration last.
 ///
 /// # Errors
-/// If the updates are none or differ in rank or scale, or a file cannot be written.
+/// If there are no updates, or a file cannot be written.
 pub fn write(
     adapter: &Adapter,
     directory: &Path,
@@ -77,29 +77,35 @@ fn config_of<'a>(
     description: &Description<'a>,
 ) -> Result<WrittenConfig<'a>, Error> {
     let (_, _, first) = adapter.iter().next().ok_or(Error::Empty)?;
-    let (rank, scale) = (first.down.dim(0)?, first.scale);
-    for (_, _, lora) in adapter.iter() {
-        if lora.down.dim(0)? != rank || lora.scale != scale {
-            return Err(Error::Mixed);
+    let (rank, alpha) = (first.down.dim(0)?, first.scale * first.down.dim(0)? as f64);
+    let (mut ranks, mut alphas) = (Map::new(), Map::new());
+    for (layer_idx, projection, lora) in adapter.iter() {
+        let module = TensorName { layer_idx, projection, half: Half::Down }.module();
+        let (its_rank, its_alpha) = (lora.down.dim(0)?, lora.scale * lora.down.dim(0)? as f64);
+        if its_rank != rank {
+            ranks.insert(module.clone(), json!(its_rank));
+        }
+        if its_alpha != alpha {
+            alphas.insert(module, plain_number(its_alpha));
         }
     }
     let layers: BTreeSet<usize> = adapter.iter().map(|(layer_idx, _, _)| layer_idx).collect();
     let all_layers = layers.len() == description.model.n_layers;
     let projections: BTreeSet<_> = adapter.iter().map(|(_, projection, _)| projection).collect();
     Ok(WrittenConfig {
-        alpha_pattern: Map::new(),
+        alpha_pattern: alphas,
         base_model_name_or_path: description.base_model,
         bias: "none",
         fan_in_fan_out: false,
         inference_mode: true,
         init_lora_weights: true,
         layers_to_transform: (!all_layers).then(|| layers.into_iter().collect()),
-        lora_alpha: plain_number(scale * rank as f64),
+        lora_alpha: plain_number(alpha),
         lora_dropout: description.dropout,
         modules_to_save: None,
         peft_type: "LORA",
         r: rank,
-        rank_pattern: Map::new(),
+        rank_pattern: ranks,
         target_modules: projections.into_iter().map(config::name).collect(),
         task_type: "CAUSAL_LM",
         use_dora: false,
