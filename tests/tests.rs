@@ -17,6 +17,7 @@ mod registry;
 mod sequence;
 mod speculate;
 mod supervision;
+mod split_models;
 mod support;
 mod tidy;
 mod tokenizer;

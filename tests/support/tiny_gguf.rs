@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::quantized::gguf_file::{Value, write};
 use candle_core::quantized::{GgmlDType, QTensor};
@@ -17,6 +18,34 @@ pub struct TinyGguf {
     pub seed: u64,
     /// Appended to the 256 byte tokens; the last three are special.
     pub extra_tokens: Vec<&'static str>,
+}
+
+/// Metadata on its way into a file.
+pub struct Metadata(Vec<(String, Value)>);
+
+impl Metadata {
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.remove(key);
+        self.0.push((key.to_owned(), value));
+    }
+
+    pub fn remove(&mut self, key: &str) {
+        self.0.retain(|(other, _)| other != key);
+    }
+
+    /// The elements of an array.
+    pub fn array(&mut self, key: &str) -> &mut Vec<Value> {
+        match self.0.iter_mut().find(|(other, _)| other == key) {
+            Some((_, Value::Array(values))) => values,
+            other => panic!("`{key}` is no array: {other:?}"),
+        }
+    }
+}
+
+fn write_file(path: &Path, metadata: &[(String, Value)], tensors: &[(String, Arc<QTensor>)]) {
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(k, t)| (k.as_str(), &**t)).collect();
+    write(&mut File::create(path).unwrap(), &metadata, &tensors).unwrap();
 }
 
 pub const N_LAYERS: usize = 2;
@@ -40,13 +69,46 @@ impl Default for TinyGguf {
 
 impl TinyGguf {
     pub fn write(&self, directory: &Path, name: &str) -> PathBuf {
+        self.write_with(directory, name, |_| ())
+    }
+
+    /// The same with other metadata.
+    pub fn write_with(
+        &self,
+        directory: &Path,
+        name: &str,
+        change: impl FnOnce(&mut Metadata),
+    ) -> PathBuf {
         let path = directory.join(name);
-        let metadata = self.metadata();
-        let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
-        let tensors = self.tensors();
-        let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(k, t)| (k.as_str(), t)).collect();
-        write(&mut File::create(&path).unwrap(), &metadata, &tensors).unwrap();
+        let mut metadata = Metadata(self.metadata());
+        change(&mut metadata);
+        write_file(&path, &metadata.0, &self.tensors());
         path
+    }
+
+    /// The same in several files, as `llama-gguf-split` writes them; the first has all metadata. `change` sees the
+    /// metadata of each and its number, from 1.
+    pub fn write_split(
+        &self,
+        directory: &Path,
+        stem: &str,
+        count: usize,
+        change: impl Fn(usize, &mut Metadata),
+    ) -> Vec<PathBuf> {
+        let tensors = self.tensors();
+        let part_of = |number: usize| {
+            let path = directory.join(format!("{stem}-{number:05}-of-{count:05}.gguf"));
+            let mut metadata = Metadata(if number == 1 { self.metadata() } else { Vec::new() });
+            metadata.set("split.no", Value::U16(number as u16 - 1));
+            metadata.set("split.count", Value::U16(count as u16));
+            metadata.set("split.tensors.count", Value::I32(tensors.len() as i32));
+            change(number, &mut metadata);
+            let own = tensors.iter().skip(number - 1).step_by(count);
+            let own: Vec<_> = own.map(|(name, t)| (name.clone(), Arc::clone(t))).collect();
+            write_file(&path, &metadata.0, &own);
+            path
+        };
+        (1..=count).map(part_of).collect()
     }
 
     fn tokens(&self) -> Vec<String> {
@@ -97,7 +159,7 @@ impl TinyGguf {
         ]
     }
 
-    fn tensors(&self) -> Vec<(String, QTensor)> {
+    fn tensors(&self) -> Vec<(String, Arc<QTensor>)> {
         let vocab = 256 + self.extra_tokens.len();
         let mut random = Random(self.seed);
         let mut out = vec![
@@ -129,7 +191,7 @@ impl TinyGguf {
                 out.push((name(part), vector(&mut random, len, middle)));
             }
         }
-        out
+        out.into_iter().map(|(name, tensor)| (name, Arc::new(tensor))).collect()
     }
 
     fn matrix(&self, random: &mut Random, rows: usize, columns: usize) -> QTensor {

@@ -317,11 +317,10 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self) -> Result<&'a str, Fault> {
         let range = self.text()?;
-        match std::str::from_utf8(&self.bytes[range]) {
-            Ok(name) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok(name),
-            Ok(name) => Fault::new(format!("a name of {} bytes", name.len())),
-            Err(_) => Fault::new("no UTF-8"),
+        if range.is_empty() || range.len() > LONGEST_NAME {
+            return Fault::new(format!("a name of {} bytes", range.len()));
         }
+        std::str::from_utf8(&self.bytes[range]).map_err(|_| Fault("no UTF-8".to_owned()))
     }
 
     fn text(&mut self) -> Result<Range<usize>, Fault> {

@@ -111,7 +111,8 @@ impl AdapterConfig {
         let unknown = check_variants(&fields)?;
         check_targets(fields.get("target_modules"))?;
         let ordered: OrderedFields = serde_json::from_slice(text).map_err(wrong)?;
-        let [ranks, alphas] = [ordered.rank_pattern, ordered.alpha_pattern].map(Option::unwrap_or_default);
+        let [ranks, alphas] =
+            [ordered.rank_pattern, ordered.alpha_pattern].map(Option::unwrap_or_default);
         Ok(Self {
             rank: rank_of(&fields)?,
             alpha: alpha_of(&fields)?,
@@ -210,7 +211,8 @@ fn is_set(value: &Value) -> bool {
 fn check_variants(fields: &Map<String, Value>) -> Result<Vec<String>, Error> {
     let set = |field: &str| fields.get(field).is_some_and(is_set);
     let has_bias = fields.get("bias").is_some_and(|bias| is_set(bias) && bias != "none");
-    let start = fields.get("init_lora_weights").and_then(Value::as_str).unwrap_or("").to_lowercase();
+    let start =
+        fields.get("init_lora_weights").and_then(Value::as_str).unwrap_or("").to_lowercase();
     let changes_weights = CHANGES_THE_WEIGHTS.iter().any(|name| start.starts_with(name));
     let variants = UNSUPPORTED.map(|field| (field, set(field)));
     let mut variants =
@@ -221,7 +223,8 @@ fn check_variants(fields: &Map<String, Value>) -> Result<Vec<String>, Error> {
     }
     let is_known = |field: &str| HARMLESS.contains(&field) || UNSUPPORTED.contains(&field);
     let unknown = fields.keys().filter(|field| !is_known(field) && set(field)).cloned();
-    let start = (!LEAVES_THE_WEIGHTS.contains(&start.as_str())).then(|| "init_lora_weights".to_owned());
+    let start =
+        (!LEAVES_THE_WEIGHTS.contains(&start.as_str())).then(|| "init_lora_weights".to_owned());
     Ok(unknown.chain(start).collect())
 }
 
@@ -300,4 +303,32 @@ pub(super) struct WrittenConfig<'a> {
     pub(super) task_type: &'static str,
     pub(super) use_dora: bool,
     pub(super) use_rslora: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_nobody_knows_is_reported_if_it_says_something() {
+        let parse = |field: &str, value: Value| {
+            let mut config = json!({"peft_type": "LORA", "r": 4, "lora_alpha": 8});
+            config[field] = value;
+            AdapterConfig::parse(config.to_string().as_bytes()).unwrap().unknown
+        };
+        let future = "use_something_of_next_year";
+        for value in [json!(true), json!(1), json!("yes"), json!({"a": 1}), json!([0])] {
+            assert_eq!(parse(future, value), [future]);
+        }
+        for value in [json!(null), json!(false), json!(0), json!(""), json!({}), json!([])] {
+            assert!(parse(future, value).is_empty());
+        }
+        for field in HARMLESS.into_iter().filter(|field| field.ends_with("_config")) {
+            assert!(parse(field, json!({"a": 1})).is_empty(), "{field}");
+        }
+        for start in ["gaussian", "eva", "orthogonal"] {
+            assert!(parse("init_lora_weights", json!(start)).is_empty(), "{start}");
+        }
+        assert_eq!(parse("init_lora_weights", json!("nova")), ["init_lora_weights"]);
+    }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
-use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::Error;
 
@@ -46,7 +46,9 @@ impl<'a> Stored<'a> {
         let wrong = |reason: &str| Error::Safetensors(reason.to_owned());
         let cut_off = || wrong("it ends inside its header");
         if file.starts_with(b"version https://git-lfs") {
-            return Err(wrong("it is a git-lfs pointer and not the file itself: `git lfs pull` fetches that"));
+            return Err(wrong(
+                "it is a git-lfs pointer and not the file itself: `git lfs pull` fetches that",
+            ));
         }
         if file.starts_with(b"PK\x03\x04") {
             return Err(wrong("it is a PyTorch file under another name"));

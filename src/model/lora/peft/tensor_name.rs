@@ -106,12 +106,21 @@ mod tests {
         let (expected, _) = TensorName::parse(NAME).unwrap();
         for (name, adapter) in [
             ("base_model.model.model.layers.12.self_attn.o_proj.lora_B.default.weight", "default"),
-            ("base_model.model.model.layers.12.self_attn.o_proj.lora_B.my-task_2.weight", "my-task_2"),
+            (
+                "base_model.model.model.layers.12.self_attn.o_proj.lora_B.my-task_2.weight",
+                "my-task_2",
+            ),
             ("model.layers.12.self_attn.o_proj.lora_B.weight", ""),
             ("layers.12.self_attn.o_proj.lora_B.safe.weight", "safe"),
             ("base_model.model.layers.12.self_attn.o_proj.lora_B.weight", ""),
-            ("base_model.model.base_model.model.model.layers.12.self_attn.o_proj.lora_B.weight", ""),
-            ("module.base_model.model.model.layers.12.self_attn.o_proj.lora_B.default.weight", "default"),
+            (
+                "base_model.model.base_model.model.model.layers.12.self_attn.o_proj.lora_B.weight",
+                "",
+            ),
+            (
+                "module.base_model.model.model.layers.12.self_attn.o_proj.lora_B.default.weight",
+                "default",
+            ),
             ("_orig_mod.model.layers.12.self_attn.o_proj.lora_B.weight", ""),
             ("model.layers.12._fsdp_wrapped_module.self_attn.o_proj.lora_B.weight", ""),
         ] {
@@ -125,9 +134,15 @@ mod tests {
         for (name, expected) in [
             ("lm_head.lora_A.weight", "the adapter changes `lm_head.lora_A.weight`, but"),
             ("model.layers.1.mlp.up_proj.lora_A.weight", "the adapter changes `model.layers.1.mlp"),
-            ("model.layers.+1.self_attn.q_proj.lora_A.weight", "the adapter changes `model.layers.+1"),
+            (
+                "model.layers.+1.self_attn.q_proj.lora_A.weight",
+                "the adapter changes `model.layers.+1",
+            ),
             ("model.layers.1.self_attn.q_proj.lora_C.weight", "the adapter changes `model"),
-            ("model.layers.1.self_attn.q_proj.lora_magnitude_vector.default.weight", "DoRA (`use_dora`)"),
+            (
+                "model.layers.1.self_attn.q_proj.lora_magnitude_vector.default.weight",
+                "DoRA (`use_dora`)",
+            ),
             ("model.layers.1.self_attn.q_proj.lora_magnitude_vector", "DoRA (`use_dora`)"),
             ("model.layers.1.self_attn.q_proj.lora_B.bias", "trained biases"),
             ("model.layers.1.self_attn.q_proj.base_layer.weight", "the model itself"),
