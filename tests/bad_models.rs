@@ -259,6 +259,9 @@ fn a_metadata_value_that_no_model_has_is_refused_by_key() {
         ("general.alignment", Value::F32(32.0)),
         ("general.alignment", text("32")),
         ("general.architecture", Value::U32(2)),
+        ("general.type", text("adapter")),
+        ("general.type", text("mmproj")),
+        ("general.type", Value::Bool(true)),
         ("qwen2.block_count", Value::U32(0)),
         ("qwen2.block_count", Value::U32(3)),
         ("qwen2.block_count", Value::U32(4_000_000_000)),
@@ -362,6 +365,7 @@ fn what_files_may_say_or_leave_out_is_read() {
     let directory = tempfile::tempdir().unwrap();
     for (key, value) in [
         ("general.alignment", Value::U32(32)),
+        ("general.type", text("model")),
         ("qwen2.context_length", Value::U32(10_485_760)),
         ("qwen2.block_count", Value::U8(2)),
         ("qwen2.block_count", Value::I64(2)),

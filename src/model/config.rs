@@ -53,6 +53,7 @@ impl Config {
     /// # Errors
     /// An unknown family, or a key that is missing, out of its range, or contradicts another or the tensors.
     pub fn read(gguf: &Gguf) -> Result<Self, Error> {
+        check_kind(gguf)?;
         let family = Family::from_name(gguf.string("general.architecture")?)?;
         let keys = Keys { gguf, family };
         let n_heads = keys.size("attention.head_count", MOST_HEADS)?;
@@ -86,6 +87,18 @@ impl Config {
         let factors = self.rope_factors.iter().copied().chain(std::iter::repeat(1.0));
         let frequencies = (0..self.head_dim).step_by(2).map(frequency);
         frequencies.zip(factors).map(|(frequency, factor)| frequency / factor).collect()
+    }
+}
+
+/// Files of other things than models have an architecture too: adapters, projectors, importance matrices.
+fn check_kind(gguf: &Gguf) -> Result<(), Error> {
+    const KEY: &str = "general.type";
+    if !gguf.has_key(KEY) {
+        return Ok(());
+    }
+    match gguf.string(KEY)? {
+        "model" => Ok(()),
+        other => Err(metadata_error(KEY, format!("is `{other}`, but a `model` is asked for"))),
     }
 }
 

@@ -95,8 +95,11 @@ impl Modules {
 
 /// Compiles a pattern of a field.
 fn compile(field: &str, pattern: &str) -> Result<Regex, Error> {
-    Regex::new(pattern)
-        .map_err(|error| Error::Config(format!("`{field}`: no pattern `{pattern}`: {error}")))
+    Regex::new(pattern).map_err(|error| {
+        // The library draws where it is, on lines of its own.
+        let error: Vec<_> = error.to_string().split_whitespace().map(str::to_owned).collect();
+        Error::Config(format!("`{field}`: no pattern `{pattern}`: {}", error.join(" ")))
+    })
 }
 
 fn matches(field: &str, regex: &Regex, module: &str) -> Result<bool, Error> {
