@@ -5,7 +5,7 @@
 //! The folders are the data flow, lowest layer first; a module imports only strictly lower layers and
 //! the leaves (`tests/tidy.rs` enforces it):
 //!
-//! - leaves: [`config`] plain settings; [`text`] documents and positions; [`registry`] `models.toml` → verified files
+//! - leaves: [`config`] plain settings; [`files`] files that appear whole; [`text`] documents and positions; [`registry`] `models.toml` → verified files
 //! - 0 [`kernel`]: arithmetic on slices, fitted to the CPU
 //! - 1 [`model`]: GGUF → weights, tokenizer, transformer, KV cache
 //! - 2 [`decode`]: how the next token is chosen; [`prompt`]: text around the cursor → tokens
@@ -21,6 +21,7 @@
 //! [`decode::CoDecoder`] is how the next token is chosen.
 
 pub mod config;
+pub mod files;
 pub mod registry;
 pub mod text;
 

@@ -11,6 +11,8 @@ use std::time::UNIX_EPOCH;
 use directories::ProjectDirs;
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 use super::manifest::Artifact;
 use super::{Error, Presence, split};
 
@@ -111,7 +113,7 @@ impl Store {
     /// Remembers that the sha256 of the file at `path` is right.
     pub(super) fn mark(&self, artifact: &Artifact<'_>, path: &Path) -> io::Result<()> {
         let marker = Marker::of(artifact, path)?;
-        replace_file(&self.marker(artifact), &serde_json::to_vec(&marker)?)
+        files::replace(&self.marker(artifact), &serde_json::to_vec(&marker)?)
     }
 
     /// Moves a checked file to its place, in one step for everybody who looks.
@@ -179,14 +181,6 @@ pub(super) fn size_of(directory: &Path) -> u64 {
         _ => 0,
     };
     entries.flatten().map(size).sum()
-}
-
-/// Writes a file in one step for everybody who looks. The caller holds the lock.
-pub(super) fn replace_file(file: &Path, content: &[u8]) -> io::Result<()> {
-    let mut next = file.as_os_str().to_owned();
-    next.push(".next");
-    fs::write(&next, content)?;
-    fs::rename(next, file)
 }
 
 /// Removes a directory that may not be there.

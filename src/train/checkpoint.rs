@@ -3,12 +3,13 @@
 //! The file is written beside the old one and renamed over it, so a disk that fills leaves the old one whole.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView, serialize};
+
+use crate::files;
 
 use super::Error;
 use super::optimizer::Moments;
@@ -83,18 +84,12 @@ pub fn resume(trainer: &mut Trainer, directory: &Path) -> Result<(), Error> {
     trainer.restore(state, progress)
 }
 
-/// Writes `bytes` beside `path`, flushes them to the disk, and renames them to `path`.
+/// Writes a file of a run.
 ///
 /// # Errors
 /// If the disk is full or the directory cannot be written; an older file is then untouched.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|e| io(e.error))?;
-    Ok(())
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    files::replace(path, bytes).map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 /// What must be the same for a run to be continued. The number of threads changes nothing, and a run may turn out longer

@@ -3,13 +3,14 @@
 //! Equal adapters give equal bytes, so that training twice gives one sha256.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::Path;
 
 use candle_core::{DType, Tensor};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::files;
 
 use super::config::{self, WrittenConfig};
 use super::{
@@ -161,10 +162,6 @@ fn notes(description: &Description<'_>) -> Value {
 
 /// Writes a file in one step for everybody who looks.
 fn replace(directory: &Path, name: &str, content: &[u8]) -> Result<(), Error> {
-    let (path, next) = (directory.join(name), directory.join(format!("{name}.next")));
-    let written = File::create(&next).and_then(|mut file| {
-        file.write_all(content)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&next, &path)).map_err(|source| Error::Io { path, source })
+    let path = directory.join(name);
+    files::replace(&path, content).map_err(|source| Error::Io { path, source })
 }
