@@ -15,6 +15,7 @@ pub mod complete;
 pub mod doctor;
 pub mod eval;
 pub mod models;
+pub mod output;
 pub mod panics;
 pub mod progress;
 pub mod serve;
@@ -65,7 +66,9 @@ enum Command {
 impl Cli {
     /// What is logged. User code appears at `trace` only.
     pub fn log_filter(&self) -> EnvFilter {
-        EnvFilter::new(self.log.as_deref().unwrap_or("warn"))
+        // What the HTTP client traces are headers, of which some are secrets.
+        let ours = self.log.as_deref().unwrap_or("warn");
+        EnvFilter::new(format!("{ours},ureq=off,ureq_proto=off"))
     }
 
     /// Runs the command. A panic is an error as well.

@@ -3,21 +3,18 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use cosec_ls::cli::Cli;
+use cosec_ls::cli::{Cli, output};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => return output::end(output::usage(&message)),
+    };
     // Standard output belongs to the protocol and to results.
     tracing_subscriber::fmt()
         .with_env_filter(cli.log_filter())
-        .with_writer(std::io::stderr)
+        .with_writer(|| output::Remarks)
         .with_ansi(false)
         .init();
-    match cli.run() {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    output::end(cli.run())
 }

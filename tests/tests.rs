@@ -8,6 +8,7 @@ mod ahead;
 mod bad_models;
 mod batch;
 mod co_decoding;
+mod command_output;
 mod complete;
 mod cpu_transformer;
 mod eval;

@@ -20,6 +20,7 @@ use crate::model::{Decoder, LanguageModel, LanguageModelCache, LogitRows, device
 use crate::registry::Registry;
 
 use super::eval::keystrokes::{self, KeystrokesArgs};
+use super::output::out;
 use super::progress::Terminal;
 
 /// `cosec-ls bench …`.
@@ -57,7 +58,7 @@ const SAMPLE: &str = include_str!("../complete.rs");
 pub fn run(args: &BenchArgs, registry: Registry, settings: Settings) -> Result<ExitCode> {
     decoding(args, &registry, &settings)?;
     if let (Some(line), Some(file)) = (args.keystrokes, args.files.first()) {
-        println!("\nkeystrokes in line {line} of {}", file.display());
+        writeln!(out(), "\nkeystrokes in line {line} of {}", file.display())?;
         return keystrokes::run(&KeystrokesArgs::new(file.clone(), line), registry, settings);
     }
     Ok(ExitCode::SUCCESS)
@@ -66,12 +67,13 @@ pub fn run(args: &BenchArgs, registry: Registry, settings: Settings) -> Result<E
 /// Everything but the keystrokes; the models leave memory again.
 fn decoding(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Result<()> {
     let pair = pair::load(registry, settings.into(), &Terminal::new())?;
-    println!(
+    writeln!(
+        out(),
         "loaded in {:.1} s with {} threads, at most {} MB in memory so far",
         pair.profile.load_seconds,
         device::choose_threads(settings.threads),
         peak_memory().map_or("?".to_owned(), |bytes| (bytes / 1_000_000).to_string())
-    );
+    )?;
     let mut bench = Bench { stopwatch: Stopwatch::new(&pair), args };
     for (name, text) in prompts(args)? {
         let tokens = pair.tokenizer.encode(&text)?;
@@ -81,7 +83,7 @@ fn decoding(args: &BenchArgs, registry: &Registry, settings: &Settings) -> Resul
         bench.context(most)?;
     }
     if let Some(bytes) = peak_memory() {
-        println!("at most {} MB in memory", bytes / 1_000_000);
+        writeln!(out(), "at most {} MB in memory", bytes / 1_000_000)?;
     }
     Ok(())
 }
@@ -107,7 +109,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn file(&mut self, name: &str, tokens: &[u32]) -> Result<()> {
         let prompt = &tokens[..tokens.len().min(self.args.prompt)];
-        println!("\n{name}, {} tokens of it as prompt", prompt.len());
+        writeln!(out(), "\n{name}, {} tokens of it as prompt", prompt.len())?;
         let mut sequence = self.prefill(prompt)?;
         self.rows(&mut sequence)?;
         for &temperature in &self.args.temperature {
@@ -125,7 +127,7 @@ impl Bench<'_> {
             let started = Instant::now();
             while decoder.prefill(&mut sequence, role, PREFILL_CHUNK)? > 0 {}
             let rate = prompt.len() as f64 / started.elapsed().as_secs_f64();
-            println!("prefill, {role:?}: {rate:.0} tokens per second");
+            writeln!(out(), "prefill, {role:?}: {rate:.0} tokens per second")?;
         }
         Ok(sequence)
     }
@@ -147,7 +149,7 @@ impl Bench<'_> {
                 }
                 figures.push(format!("{n_rows} in {:.1} ms", middle(&times)));
             }
-            println!("rows of one forward, {role:?}: {}", figures.join(", "));
+            writeln!(out(), "rows of one forward, {role:?}: {}", figures.join(", "))?;
         }
         Ok(())
     }
@@ -167,25 +169,30 @@ impl Bench<'_> {
                 runs.push(self.stopwatch.decode(drawing, sequence)?);
             }
         }
-        println!("temperature {temperature}, tokens per second (median of {}):", runs[0].len());
+        writeln!(
+            out(),
+            "temperature {temperature}, tokens per second (median of {}):",
+            runs[0].len()
+        )?;
         let rates = runs.each_ref().map(|runs| {
             let rates = runs.iter().map(|run: &Run| run.n_tokens as f64 / run.seconds);
             middle(&rates.collect::<Vec<_>>())
         });
         for ((way, runs), rate) in Way::ALL.iter().zip(&runs).zip(rates) {
-            println!(
+            writeln!(
+                out(),
                 "  {:<20} {rate:>6.1}  ×{:.2} of off{}",
                 way.name(),
                 rate / rates[0],
                 details(runs)
-            );
+            )?;
         }
         Ok(())
     }
 
     /// The time of one token of the base after more and more context.
     fn context(&self, most: usize) -> Result<()> {
-        println!("\none token of the base after so many");
+        writeln!(out(), "\none token of the base after so many")?;
         let model = &self.stopwatch.pair().base;
         let tokens = self.stopwatch.pair().tokenizer.encode(SAMPLE)?;
         let mut cache = model.new_cache();
@@ -205,7 +212,7 @@ impl Bench<'_> {
                 times.push(started.elapsed().as_secs_f64() * 1e3);
                 crate::model::Cache::truncate(&mut cache, done);
             }
-            println!("{wanted:>6} tokens: {:.1} ms", middle(&times));
+            writeln!(out(), "{wanted:>6} tokens: {:.1} ms", middle(&times))?;
             wanted *= 2;
         }
         Ok(())

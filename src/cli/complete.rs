@@ -1,6 +1,5 @@
 //! `cosec-ls complete FILE:LINE[:COLUMN]`: the editor's completion, in a terminal or a script.
 
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -16,6 +15,7 @@ use crate::text::language::language_of_text;
 use crate::text::{ByteIdx, Document};
 
 use super::doctor::describe_adapter;
+use super::output::{Unwritable, out};
 use super::session::Session;
 
 /// Complete one place of a file.
@@ -211,23 +211,23 @@ pub fn parse_mode(name: &str) -> Result<Mode, String> {
 
 /// Streams a completion to the terminal; says whether there was one.
 fn print_text(session: &Session, place: &Place, mode: Mode) -> Result<bool> {
-    println!("{}", heading(session, mode));
-    let mut output = Stream::new(std::io::stdout().is_terminal());
-    print!("{}", place.left());
+    writeln!(out(), "{}", heading(session, mode))?;
+    let mut output = Stream::new(out().is_terminal());
+    write!(out(), "{}", place.left())?;
     let asked = session.complete(place, 0, |suggestion| {
         let explanation = session.completer().explain(suggestion.id);
-        output.show(&suggestion.insert, &explanation.map_or(Vec::new(), |e| e.tokens));
+        output.show(&suggestion.insert, &explanation.map_or(Vec::new(), |e| e.tokens))
     })?;
     match asked {
         Asked::Suggested { suggestion, explanation } => {
-            output.show(&suggestion.insert, &explanation.tokens);
-            println!();
-            println!("{}", figures(&explanation));
-            print_interventions(&explanation.tokens);
+            output.show(&suggestion.insert, &explanation.tokens)?;
+            writeln!(out())?;
+            writeln!(out(), "{}", figures(&explanation))?;
+            print_interventions(&explanation.tokens)?;
             Ok(true)
         }
         Asked::Nothing(reason) => {
-            println!("\n-- nothing: {reason}");
+            writeln!(out(), "\n-- nothing: {reason}")?;
             Ok(false)
         }
     }
@@ -282,22 +282,24 @@ fn finish_name(finish: Option<&Finish>) -> String {
     }
 }
 
-fn print_interventions(tokens: &[TokenTrace]) {
+fn print_interventions(tokens: &[TokenTrace]) -> Result<(), Unwritable> {
     for (position, token) in tokens.iter().enumerate().filter(|(_, token)| token.intervened) {
         let role = match token.role {
             Role::Security => "security",
             Role::Base => "base, after a rejection",
         };
         let instead = token.base_choice.as_deref().unwrap_or("");
-        println!(
+        writeln!(
+            out(),
             "-- intervention at token {}: {:?} ({role}) instead of {instead:?}, p {}, q {}, ratio {}",
             position + 1,
             token.text,
             number(token.p),
             number(token.q),
             number(token.ratio),
-        );
+        )?;
     }
+    Ok(())
 }
 
 fn number(value: Option<f32>) -> String {
@@ -316,22 +318,21 @@ impl Stream {
     }
 
     /// Prints what `text` has beyond what was shown; starts a new line where it does not continue it.
-    fn show(&mut self, text: &str, tokens: &[TokenTrace]) {
+    fn show(&mut self, text: &str, tokens: &[TokenTrace]) -> Result<(), Unwritable> {
         if !text.starts_with(&self.shown) {
-            print!("\n-- corrected:\n");
+            write!(out(), "\n-- corrected:\n")?;
             self.shown.clear();
         }
         let from = self.shown.len();
         let marks = intervened_bytes(text, tokens);
         for (at, c) in text[from..].char_indices() {
             match self.colours && marks.iter().any(|range| range.contains(&(from + at))) {
-                true => print!("\x1b[1;33m{c}\x1b[0m"),
-                false => print!("{c}"),
+                true => write!(out(), "\x1b[1;33m{c}\x1b[0m")?,
+                false => write!(out(), "{c}")?,
             }
         }
         self.shown = text.to_owned();
-        // A terminal that has gone away is noticed by the next println.
-        let _gone = std::io::stdout().flush();
+        out().flush()
     }
 }
 
@@ -369,7 +370,7 @@ struct JsonAnswer<'a> {
 }
 
 fn print_json(session: &Session, place: &Place, mode: Mode) -> Result<bool> {
-    let asked = session.complete(place, 0, |_| ())?;
+    let asked = session.complete(place, 0, |_| Ok(()))?;
     let mut answer = JsonAnswer {
         mode,
         file: &place.name,
@@ -392,7 +393,7 @@ fn print_json(session: &Session, place: &Place, mode: Mode) -> Result<bool> {
         }
         Asked::Nothing(reason) => answer.reason = Some(reason.to_string()),
     }
-    println!("{}", serde_json::to_string(&answer)?);
+    writeln!(out(), "{}", serde_json::to_string(&answer)?)?;
     Ok(matches!(asked, Asked::Suggested { .. }))
 }
 

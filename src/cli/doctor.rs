@@ -14,6 +14,7 @@ use crate::model::device;
 use crate::registry::Registry;
 
 use super::complete::{Asked, Place};
+use super::output::{Unwritable, out};
 use super::session::Session;
 
 /// A place where every code model has something to say.
@@ -25,87 +26,94 @@ const SNIPPET: &str =
 /// # Errors
 /// If the asynchronous runtime cannot start.
 pub fn run(registry: Registry, settings: Settings) -> Result<ExitCode> {
-    print_build();
+    print_build()?;
     let rules = FileRules::new(&settings, &Roots::default());
-    println!("secret files  {}", describe_exclusions(&rules.exclusions()));
-    let here = print_profile(&registry, &settings);
+    writeln!(out(), "secret files  {}", describe_exclusions(&rules.exclusions()))?;
+    let here = print_profile(&registry, &settings)?;
     if !here {
-        println!("completion    not tried: `cosec-ls models pull` fetches what is missing");
+        writeln!(out(), "completion    not tried: `cosec-ls models pull` fetches what is missing")?;
         return Ok(ExitCode::FAILURE);
     }
     let session = Session::start(registry, settings)?;
     let place = Place::from_text(SNIPPET, "python");
-    let mut text = String::new();
-    let outcome = session.complete(&place, 0, |suggestion| text.clone_from(&suggestion.insert))?;
+    let outcome = session.complete(&place, 0, |_| Ok(()))?;
     let State::Ready(profile) = session.state() else {
-        println!("completion    failed: {}", describe_state(&session.state()));
+        writeln!(out(), "completion    failed: {}", describe_state(&session.state()))?;
         return Ok(ExitCode::FAILURE);
     };
-    print_loaded(&profile);
+    print_loaded(&profile)?;
     match outcome {
         Asked::Suggested { explanation, .. } => {
-            print_speed(&explanation.stats);
+            print_speed(&explanation.stats)?;
             Ok(ExitCode::SUCCESS)
         }
         Asked::Nothing(reason) => {
-            println!("completion    failed: {reason}");
+            writeln!(out(), "completion    failed: {reason}")?;
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
-fn print_build() {
-    println!("cosec-ls      {}", env!("CARGO_PKG_VERSION"));
-    println!("platform      {} {}", std::env::consts::OS, std::env::consts::ARCH);
+fn print_build() -> Result<(), Unwritable> {
+    writeln!(out(), "cosec-ls      {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out(), "platform      {} {}", std::env::consts::OS, std::env::consts::ARCH)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("processors    {threads}, instructions: {}", device::cpu_features().join(" "));
+    writeln!(out(), "processors    {threads}, instructions: {}", device::cpu_features().join(" "))?;
     let (set, warning) = InstructionSet::from_environment();
-    println!("kernels       {}", warning.as_deref().unwrap_or(set.name()));
+    writeln!(out(), "kernels       {}", warning.as_deref().unwrap_or(set.name()))?;
     match device::select() {
-        Ok(device) => println!("device        {}", device::name(&device)),
-        Err(error) => println!("device        failed: {error}"),
+        Ok(device) => writeln!(out(), "device        {}", device::name(&device)),
+        Err(error) => writeln!(out(), "device        failed: {error}"),
     }
 }
 
 /// Prints the profile's parts; says whether all files are here.
-fn print_profile(registry: &Registry, settings: &Settings) -> bool {
-    println!("store         {}", registry.directory().display());
+fn print_profile(registry: &Registry, settings: &Settings) -> Result<bool, Unwritable> {
+    writeln!(out(), "store         {}", registry.directory().display())?;
     let profile = match registry.profile(&settings.profile) {
         Ok(profile) => profile,
         Err(error) => {
-            println!("profile       {error}");
-            return false;
+            writeln!(out(), "profile       {error}")?;
+            return Ok(false);
         }
     };
-    println!("profile       {}", profile.name);
+    writeln!(out(), "profile       {}", profile.name)?;
     let mut here = true;
     for (role, name) in [("base", &profile.base), ("security", &profile.security)] {
         let found = registry.path_if_present(name).is_some();
-        println!("{role:<13} {name}: {}", if found { "here, verified" } else { "not here" });
+        writeln!(
+            out(),
+            "{role:<13} {name}: {}",
+            if found { "here, verified" } else { "not here" }
+        )?;
         here &= found;
     }
     match profile.adapter.as_ref().map(|name| registry.adapter_files(name)) {
-        None => println!("adapter       {}", describe_adapter(None, 1.0)),
-        Some(Ok(files)) => println!("adapter       {}: {}, verified", files.name, files.place),
+        None => writeln!(out(), "adapter       {}", describe_adapter(None, 1.0))?,
+        Some(Ok(files)) => {
+            writeln!(out(), "adapter       {}: {}, verified", files.name, files.place)?
+        }
         Some(Err(error)) => {
-            println!("adapter       {error}");
+            writeln!(out(), "adapter       {error}")?;
             here = false;
         }
     }
-    here
+    Ok(here)
 }
 
-fn print_loaded(profile: &LoadedProfile) {
-    println!("loaded in     {:.1} s, on {}", profile.load_seconds, profile.device);
+fn print_loaded(profile: &LoadedProfile) -> Result<(), Unwritable> {
+    writeln!(out(), "loaded in     {:.1} s, on {}", profile.load_seconds, profile.device)
 }
 
-fn print_speed(stats: &RequestStats) {
+fn print_speed(stats: &RequestStats) -> Result<(), Unwritable> {
     let decoding_ms = stats.total_ms - stats.first_token_ms;
     let rate = stats.decoded_tokens.saturating_sub(1) as f64 / (decoding_ms / 1e3).max(1e-9);
-    println!(
+    writeln!(
+        out(),
         "completion    works: {} tokens, first after {:.0} ms, then {rate:.1} per second",
-        stats.decoded_tokens, stats.first_token_ms
-    );
+        stats.decoded_tokens,
+        stats.first_token_ms
+    )
 }
 
 /// What plays the security role, for people.

@@ -25,6 +25,7 @@ use crate::eval::sandbox::Sandbox;
 use crate::registry::Registry;
 
 use super::complete::parse_mode;
+use super::output::remark;
 use super::progress::Terminal;
 
 /// `cosec-ls eval …`.
@@ -184,7 +185,7 @@ fn number(x: f32) -> Value {
 fn sandbox() -> Result<Sandbox> {
     let sandbox = Sandbox::new()?;
     if let Some(warning) = sandbox.warning() {
-        eprintln!("warning: {warning}");
+        remark(format_args!("warning: {warning}"));
     }
     Ok(sandbox)
 }

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 
+use super::output::{out, remark};
 use super::progress::Terminal;
 use crate::config::Settings;
 use crate::registry::{AdapterPlace, Error, Listed, Presence, Profile, Registry};
@@ -51,7 +52,7 @@ enum Command {
 /// Whatever the registry says; nothing is left half done.
 pub fn run(args: ModelsArgs, registry: Registry) -> Result<()> {
     match args.command {
-        Command::List => print!("{}", render(&registry)),
+        Command::List => write!(out(), "{}", render(&registry))?,
         Command::Pull { names } => pull(&registry, &names_or_default(names))?,
         Command::Verify { names } => verify(&registry, names)?,
         Command::Path { names } => paths(&registry, &names_or_default(names))?,
@@ -84,10 +85,10 @@ fn pull(registry: &Registry, names: &[String]) -> Result<()> {
     let files = files(registry, names)?;
     let progress = Terminal::new();
     for file in files {
-        println!("{file}: {}", fetch(registry, file, &progress)?);
+        writeln!(out(), "{file}: {}", fetch(registry, file, &progress)?)?;
     }
     for profile in names.iter().filter_map(|name| registry.profile(name).ok()) {
-        println!("profile {}: {profile}", profile.name);
+        writeln!(out(), "profile {}: {profile}", profile.name)?;
     }
     Ok(())
 }
@@ -114,10 +115,10 @@ fn verify(registry: &Registry, names: Vec<String>) -> Result<()> {
             Err(_) => registry.verify(file).map(|path| path.display().to_string()),
         };
         match place {
-            Ok(place) => println!("{file}: right, {place}"),
+            Ok(place) => writeln!(out(), "{file}: right, {place}")?,
             Err(error) => {
                 n_wrong += 1;
-                println!("{file}: {error}");
+                writeln!(out(), "{file}: {error}")?;
             }
         }
     }
@@ -131,14 +132,16 @@ fn paths(registry: &Registry, names: &[String]) -> Result<()> {
     for file in files(registry, names)? {
         if registry.adapter(file).is_ok() {
             match registry.adapter_files(file)?.place {
-                AdapterPlace::Directory(directory) => println!("{}", directory.display()),
+                AdapterPlace::Directory(directory) => writeln!(out(), "{}", directory.display())?,
                 // Standard output is for paths.
-                AdapterPlace::BuiltIn => eprintln!("{file}: built into the program, in no file"),
+                AdapterPlace::BuiltIn => {
+                    remark(format_args!("{file}: built into the program, in no file"))
+                }
             }
             continue;
         }
         match registry.path_if_present(file) {
-            Some(path) => println!("{}", path.display()),
+            Some(path) => writeln!(out(), "{}", path.display())?,
             None => bail!("`{file}` is not here; fetch it with `cosec-ls models pull {file}`"),
         }
     }
@@ -148,8 +151,10 @@ fn paths(registry: &Registry, names: &[String]) -> Result<()> {
 fn remove(registry: &Registry, names: &[String]) -> Result<()> {
     for file in files(registry, names)? {
         match registry.adapter(file) {
-            Ok(_) => println!("{file}: an adapter is used where it is, nothing was removed"),
-            Err(_) => println!("{file}: {} freed", HumanBytes(registry.remove(file)?)),
+            Ok(_) => {
+                writeln!(out(), "{file}: an adapter is used where it is, nothing was removed")?
+            }
+            Err(_) => writeln!(out(), "{file}: {} freed", HumanBytes(registry.remove(file)?))?,
         }
     }
     Ok(())

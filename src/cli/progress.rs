@@ -3,7 +3,7 @@
 //! Ctrl-C stops the pull, which then says what stays; a second one ends the program at once.
 
 use std::ffi::c_int;
-use std::io::{self, IsTerminal, stderr};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -11,6 +11,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use signal_hook::consts::SIGINT;
 use signal_hook::flag;
 
+use super::output::{remark, remarks_are_seen};
 use crate::registry::Progress;
 
 /// Plain lines come at every tenth of a file.
@@ -63,7 +64,7 @@ impl Terminal {
     /// Shows nothing before there is something to show.
     pub fn new() -> Self {
         watch_ctrl_c();
-        let bar = stderr().is_terminal().then(ProgressBar::hidden);
+        let bar = remarks_are_seen().then(ProgressBar::hidden);
         Self { shown: Mutex::new(Shown { model: String::new(), bar, told_steps: 0 }) }
     }
 }
@@ -98,7 +99,7 @@ impl Progress for Terminal {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         match &shown.bar {
             Some(bar) if !bar.is_hidden() => bar.println(message),
-            _ => eprintln!("{message}"),
+            _ => remark(message),
         }
     }
 
@@ -125,7 +126,12 @@ impl Shown {
         let steps = done_bytes * PLAIN_STEPS / total_bytes.max(1);
         if steps > self.told_steps {
             self.told_steps = steps;
-            eprintln!("{}: {} of {}", self.model, HumanBytes(done_bytes), HumanBytes(total_bytes));
+            remark(format_args!(
+                "{}: {} of {}",
+                self.model,
+                HumanBytes(done_bytes),
+                HumanBytes(total_bytes)
+            ));
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::engine::local::{LocalEngine, Reuse};
 use crate::lsp;
 use crate::registry::Registry;
 
+use super::output;
+
 /// Serve an editor.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
@@ -37,7 +39,7 @@ pub fn run(args: &ServeArgs, registry: Registry, settings: Settings) -> Result<E
     let engine = Arc::new(engine);
     let end = runtime.block_on(lsp::serve(
         tokio::io::stdin(),
-        tokio::io::stdout(),
+        output::protocol(),
         engine as Arc<dyn Backend>,
         settings,
     ));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 
 use crate::complete::{Answer, Completer, Explanation, Links, Query, Suggestion, Trigger, Unfinished};
 use crate::config::Settings;
@@ -13,6 +14,7 @@ use crate::registry::Registry;
 use crate::text::{ByteIdx, Document};
 
 use super::complete::{Asked, Place};
+use super::output::Unwritable;
 use super::progress::Terminal;
 
 /// Models in memory and questions about single places.
@@ -56,12 +58,13 @@ impl Session {
     /// place may get.
     ///
     /// # Errors
-    /// If the answer is for another question, which cannot happen with one question at a time.
+    /// The first one of `on_partial`, which ends the question; or if the answer is for another question, which cannot
+    /// happen with one question at a time.
     pub fn complete(
         &self,
         place: &Place,
         sample: u32,
-        mut on_partial: impl FnMut(&Suggestion) + Send,
+        mut on_partial: impl FnMut(&Suggestion) -> Result<(), Unwritable> + Send,
     ) -> Result<Asked> {
         // A document of its own for every question: nothing is answered from memory.
         let document =
@@ -78,8 +81,22 @@ impl Session {
             sample,
             unfinished: self.unfinished,
         };
-        let answer =
-            self.runtime.block_on(self.completer.complete(query, &self.settings, &mut on_partial));
+        let (fail, failure) = oneshot::channel();
+        let mut fail = Some(fail);
+        let mut show = |suggestion: &Suggestion| {
+            if let Err(error) = on_partial(suggestion)
+                && let Some(fail) = fail.take()
+            {
+                // Its other end is waited for below, unless the answer came first.
+                let _ = fail.send(error);
+            }
+        };
+        let answer = self.runtime.block_on(async {
+            tokio::select! {
+                Ok(error) = failure => Err(error),
+                answer = self.completer.complete(query, &self.settings, &mut show) => Ok(answer),
+            }
+        })?;
         let asked = match answer {
             Answer::Suggestion(suggestion) => {
                 let explanation = self.explain(suggestion.id)?;

@@ -29,6 +29,7 @@ use crate::train::optimizer::AdamW;
 use crate::train::schedule::Schedule;
 use crate::train::trainer::{Ended, Settings, StepReport, Trainer};
 
+use super::output::{out, remark};
 use super::progress::{Terminal, watch, watch_ctrl_c};
 
 /// How long a run may go on without a checkpoint.
@@ -161,8 +162,8 @@ pub fn run(args: &TrainArgs, registry: &Registry, threads: usize) -> Result<Exit
     let examples = Examples::new(&dataset, &tokenizer, framing, options)?;
     let validation = examples.validation()?;
     let first = examples.epoch(0)?;
-    eprintln!("training: {}", first.counts);
-    eprintln!("validation: {}", validation.counts);
+    remark(format_args!("training: {}", first.counts));
+    remark(format_args!("validation: {}", validation.counts));
     let precision = args.precision()?;
     let weights = Transformer::load_dense(&gguf, &device::select()?, precision)?;
     drop(gguf);
@@ -265,7 +266,7 @@ impl Run<'_> {
         if self.args.resume {
             checkpoint::resume(&mut self.trainer, out)?;
             self.log = Log::open(out, self.trainer.progress.steps)?;
-            eprintln!("continuing after step {}", self.trainer.progress.steps);
+            remark(format_args!("continuing after step {}", self.trainer.progress.steps));
         } else if here {
             bail!(
                 "{} holds a run: continue it with --resume, or choose another --out",
@@ -298,7 +299,7 @@ impl Run<'_> {
             }
         }
         self.bar.finish();
-        println!("{}", comparison(self.log.events()));
+        writeln!(out(), "{}", comparison(self.log.events()))?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -306,7 +307,10 @@ impl Run<'_> {
     fn leave(&mut self) -> Result<ExitCode> {
         self.save()?;
         self.bar.abandon();
-        eprintln!("stopped after step {}; --resume continues", self.trainer.progress.steps);
+        remark(format_args!(
+            "stopped after step {}; --resume continues",
+            self.trainer.progress.steps
+        ));
         Ok(ExitCode::from(130))
     }
 
@@ -363,7 +367,7 @@ impl Run<'_> {
         let steps = self.trainer.progress.steps;
         let report = ValidationReport::new(steps, &validation, self.fim_share);
         let is_best = self.trainer.progress.best.is_none_or(|best| report.loss < best);
-        self.bar.suspend(|| eprintln!("{}", sentence(&report, is_best && steps > 0)));
+        self.bar.suspend(|| remark(format_args!("{}", sentence(&report, is_best && steps > 0))));
         if is_best {
             self.trainer.progress.best = Some(report.loss);
             if steps > 0 {

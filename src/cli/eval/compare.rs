@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::cli::output::out;
 use crate::eval::record::{
     Difference, FUNCTIONAL_FILE, FunctionalSample, Records, SECURITY_FILE, SecuritySample,
     differences,
@@ -38,10 +39,10 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode> {
         bail!("{} and {} have no samples of the same kind", args.a.display(), args.b.display());
     }
     if let Some([a, b]) = security {
-        print!("{}", report::compare_security(&a, &b));
+        write!(out(), "{}", report::compare_security(&a, &b))?;
     }
     if let Some([a, b]) = functional {
-        print!("{}", report::compare_functional(&a, &b, &args.k));
+        write!(out(), "{}", report::compare_functional(&a, &b, &args.k))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -57,7 +58,7 @@ fn both<T: Serialize + DeserializeOwned>(
     }
     let read = |path: &Path| Records::<T>::read(path);
     let ((was, a), (is, b)) = (read(&paths[0])?, read(&paths[1])?);
-    println!("{file}: {}\n", changes(&was, &is));
+    writeln!(out(), "{file}: {}\n", changes(&was, &is))?;
     Ok(Some([a, b]))
 }
 

@@ -17,12 +17,14 @@ use crate::eval::record::{FUNCTIONAL_FILE, FunctionalSample, Records};
 use crate::eval::report;
 use crate::eval::sample::{Draw, Order, PromptKind, Sampled, Sampler, seed_of};
 use crate::eval::scenario::Language;
+use crate::files;
 use crate::prompt::fim::Framed;
 use crate::registry::Registry;
 
 use super::judged::draw_and_keep;
 use super::plan::{Plan, Turn, Work};
 use super::{SamplingArgs, sandbox};
+use crate::cli::output::out;
 
 /// Arguments of `cosec-ls eval functional`.
 #[derive(Clone, Debug, Args)]
@@ -50,8 +52,8 @@ pub fn run(args: &FunctionalArgs, registry: &Registry, settings: Settings) -> Re
     let samples = draw_missing(args, &pair, &task)?;
     let table = report::functional(&samples, &args.k);
     let path = args.sampling.out.join("functional.md");
-    std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
-    print!("{table}");
+    files::replace(&path, table.as_bytes()).with_context(|| path.display().to_string())?;
+    write!(out(), "{table}")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -25,6 +25,7 @@ use crate::lsp;
 use crate::registry::Registry;
 use crate::text::language::language_of;
 
+use crate::cli::output::{Unwritable, out, remark};
 use editor::{Editor, Timed};
 
 /// Arguments of `cosec-ls eval keystrokes`.
@@ -96,10 +97,10 @@ pub fn run(args: &KeystrokesArgs, registry: Registry, settings: Settings) -> Res
     let table = runtime.block_on(async {
         tokio::select! {
             _ = server => bail!("the server ended"),
-            table = typing => Ok(table),
+            table = typing => Ok(table?),
         }
     })?;
-    print!("\n{table}");
+    write!(out(), "\n{table}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,20 +144,25 @@ struct Typist<'a> {
 
 impl Typist<'_> {
     /// Types everything; the table of it.
-    async fn type_all(&mut self, options: Value, language: &str, reuse: Reuse) -> String {
+    async fn type_all(
+        &mut self,
+        options: Value,
+        language: &str,
+        reuse: Reuse,
+    ) -> Result<String, Unwritable> {
         let replay = self.replay;
         self.editor.open(options, URI, language, &replay.text).await;
         let (cold, _) = self.ask(0).await;
-        self.announce(&cold, reuse);
-        println!("key  base + security tokens  decoded  first text ms  answer ms");
+        self.announce(&cold, reuse)?;
+        writeln!(out(), "key  base + security tokens  decoded  first text ms  answer ms")?;
         let mut keystrokes = Vec::new();
         for (i, key) in replay.keys.iter().enumerate() {
             self.editor.type_at(URI, replay.line, replay.indent + i, &key.to_string()).await;
             let (keystroke, answer) = self.ask(i + 1).await;
-            print_keystroke(*key, &keystroke, &answer);
+            print_keystroke(*key, &keystroke, &answer)?;
             keystrokes.push(keystroke);
         }
-        table(&cold, &keystrokes)
+        Ok(table(&cold, &keystrokes))
     }
 
     /// Asks for a completion after so many typed characters.
@@ -179,24 +185,29 @@ impl Typist<'_> {
     }
 
     /// Says what the cold prompt took, and what all keystrokes may take.
-    fn announce(&self, cold: &Keystroke, reuse: Reuse) {
+    fn announce(&self, cold: &Keystroke, reuse: Reuse) -> Result<(), Unwritable> {
         let n_keys = self.replay.keys.len();
-        println!(
+        writeln!(
+            out(),
             "cold: {} + {} tokens evaluated, first text {:.0} ms",
-            cold.n_base_tokens, cold.n_security_tokens, cold.first_ms
-        );
+            cold.n_base_tokens,
+            cold.n_security_tokens,
+            cold.first_ms
+        )?;
         let all = Duration::from_secs_f64(cold.answer_ms / 1e3 * n_keys as f64);
         let how = match reuse {
             Reuse::Keep => "much less than",
             Reuse::Discard => "about",
         };
-        eprintln!("{n_keys} keystrokes, {how} {}", HumanDuration(all));
+        remark(format_args!("{n_keys} keystrokes, {how} {}", HumanDuration(all)));
+        Ok(())
     }
 }
 
-fn print_keystroke(key: char, keystroke: &Keystroke, answer: &Timed) {
+fn print_keystroke(key: char, keystroke: &Keystroke, answer: &Timed) -> Result<(), Unwritable> {
     let memory = if keystroke.asked { "" } else { "  from memory" };
-    println!(
+    writeln!(
+        out(),
         "{key:?}  {:>4} + {:<4}  {:>3}  {:>8.1}  {:>8.1}{memory}  {}",
         keystroke.n_base_tokens,
         keystroke.n_security_tokens,
@@ -204,7 +215,7 @@ fn print_keystroke(key: char, keystroke: &Keystroke, answer: &Timed) {
         keystroke.first_ms,
         keystroke.answer_ms,
         answer.result["items"][0]["insertText"],
-    );
+    )
 }
 
 #[cfg(test)]

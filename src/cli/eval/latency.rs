@@ -21,7 +21,9 @@ use crate::registry::Registry;
 
 use super::number;
 use super::plan::Bar;
+use crate::cli::output::{out, remark};
 use crate::cli::progress::Terminal;
+use crate::files;
 
 /// Arguments of `cosec-ls eval latency`.
 #[derive(Debug, Args)]
@@ -152,12 +154,12 @@ fn fill(
     }
     let mut stopwatch = Stopwatch::new(pair);
     let seconds = warm_up(args, &mut stopwatch, &prompts[0])?;
-    eprintln!(
+    remark(format_args!(
         "{} measurements, {} are there: about {}",
         missing.len(),
         done.len(),
         HumanDuration(Duration::from_secs_f64(seconds * missing.len() as f64))
-    );
+    ));
     let mut bar = Bar::new(missing.len() as u64);
     for (prompt, round, way) in missing {
         let drawing = args.drawing(way, round);
@@ -185,12 +187,12 @@ fn warm_up(args: &LatencyArgs, stopwatch: &mut Stopwatch<'_>, prompt: &TimedProm
 }
 
 /// Prints the table, and keeps it beside the measurements.
-fn conclude(out: &Path, pair: &Pair, samples: &[LatencySample]) -> Result<ExitCode> {
+fn conclude(directory: &Path, pair: &Pair, samples: &[LatencySample]) -> Result<ExitCode> {
     let models = Models { base: &pair.profile.base, security: &pair.profile.security };
     let table = table(models, samples);
-    let path = out.join("latency.md");
-    std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
-    print!("{table}");
+    let path = directory.join("latency.md");
+    files::replace(&path, table.as_bytes()).with_context(|| path.display().to_string())?;
+    write!(out(), "{table}")?;
     Ok(ExitCode::SUCCESS)
 }
 

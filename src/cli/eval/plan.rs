@@ -1,6 +1,5 @@
 //! What a run will cost, how many samples fit into its time, and how far it is.
 
-use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,6 +11,7 @@ use crate::eval::sample::{Draw, Order, Sampled, Sampler};
 use crate::prompt::fim::Framed;
 
 use super::SamplingArgs;
+use crate::cli::output::{remark, remarks_are_seen};
 
 /// Tokens that are decoded to measure the speed of a mode.
 pub(super) const MEASURED_TOKENS: usize = 24;
@@ -111,7 +111,7 @@ impl Plan {
         let n_all = work.n_prompts * work.n_modes * n_samples as usize;
         let n_left = n_all.saturating_sub(work.n_done);
         let seconds = n_left as f64 / work.n_modes.max(1) as f64 * per_token * tokens;
-        eprintln!(
+        remark(format_args!(
             "{n_left} samples to draw ({n_samples} for each of {} prompts in {} modes, {} are there): about {} at {tokens:.0} \
              tokens each, at most {} at {}; judging comes on top",
             work.n_prompts,
@@ -120,7 +120,7 @@ impl Plan {
             HumanDuration(Duration::from_secs_f64(seconds)),
             HumanDuration(Duration::from_secs_f64(seconds / tokens * args.max_tokens as f64)),
             args.max_tokens,
-        );
+        ));
         let deadline = args.budget.map(|budget| Instant::now() + budget);
         Self { n_samples, deadline, bar: Bar::new(n_left as u64) }
     }
@@ -137,7 +137,7 @@ impl Plan {
         left.filter(move |turn| !is_done(*turn)).take_while(move |_| {
             let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if is_over {
-                eprintln!("the time is over; the same command goes on");
+                remark(format_args!("the time is over; the same command goes on"));
             }
             !is_over
         })
@@ -204,7 +204,7 @@ impl Bar {
         let template = "{wide_bar} {pos}/{len} samples, {eta} left";
         let style =
             ProgressStyle::with_template(template).expect("the template is fixed and right");
-        let is_terminal = stderr().is_terminal();
+        let is_terminal = remarks_are_seen();
         let bar = if is_terminal { ProgressBar::new(n) } else { ProgressBar::hidden() };
         bar.set_length(n);
         let bar = bar.with_style(style);
@@ -219,7 +219,7 @@ impl Bar {
             self.told_steps = steps;
             let left =
                 self.started.elapsed().mul_f64(all.saturating_sub(done) as f64 / done as f64);
-            eprintln!("{done} of {all} samples, about {} left", HumanDuration(left));
+            remark(format_args!("{done} of {all} samples, about {} left", HumanDuration(left)));
         }
     }
 }

@@ -21,12 +21,14 @@ use crate::eval::record::{Records, SECURITY_FILE, SecuritySample};
 use crate::eval::report;
 use crate::eval::sample::{Draw, Order, PromptKind, Sampled, Sampler, seed_of};
 use crate::eval::scenario::Scenario;
+use crate::files;
 use crate::prompt::fim::Framed;
 use crate::registry::Registry;
 
 use super::judged::draw_and_keep;
 use super::plan::{Plan, Turn, Work};
 use super::{SamplingArgs, distinct, sandbox};
+use crate::cli::output::{out, remark};
 
 /// Arguments of `cosec-ls eval security`.
 #[derive(Clone, Debug, Args)]
@@ -222,8 +224,8 @@ fn conclude(sampling: &SamplingArgs, samples: &[SecuritySample]) -> Result<ExitC
         );
     }
     let path = sampling.out.join("security.md");
-    std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
-    print!("{table}");
+    files::replace(&path, table.as_bytes()).with_context(|| path.display().to_string())?;
+    write!(out(), "{table}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -245,7 +247,7 @@ fn chosen(args: &SecurityArgs, judging: &Judging) -> Result<Vec<Scenario>> {
     scenarios.retain(|scenario| {
         let is_judged = judging.knows(scenario);
         if !is_judged {
-            eprintln!("{}: left out, the judge cannot judge it", scenario.name);
+            remark(format_args!("{}: left out, the judge cannot judge it", scenario.name));
         }
         is_judged
     });

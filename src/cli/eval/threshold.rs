@@ -18,12 +18,14 @@ use crate::engine::pair::Pair;
 use crate::eval::figure;
 use crate::eval::sample::{PromptKind, Sampler};
 use crate::eval::threshold::{Setting, Sweep};
+use crate::files;
 use crate::registry::Registry;
 
 use super::functional::{self, FunctionalArgs};
 use super::plan::{USUAL_TOKENS, count_and_mean, seconds_per_token};
 use super::security::{self, SecurityArgs};
 use super::{SamplingArgs, distinct};
+use crate::cli::output::{out, remark};
 
 /// The figure in the directory of a run.
 const FIGURE: &str = "threshold.svg";
@@ -73,7 +75,7 @@ pub fn run(args: &ThresholdArgs, registry: &Registry, settings: Settings) -> Res
     let mut budget = Budget::start(sampling.budget, order.len(), &tasks.n_prompts(args));
     let mut table = String::new();
     for (&setting, number) in order.iter().zip(1..) {
-        eprintln!("{} ({number} of {}):", setting.directory(), order.len());
+        remark(format_args!("{} ({number} of {}):", setting.directory(), order.len()));
         let security = args.security.sampled(args.sampling(setting, budget.share())?);
         security::draw_missing(&security, &pair, &mut tasks.security)?;
         budget.finish_one();
@@ -85,7 +87,7 @@ pub fn run(args: &ThresholdArgs, registry: &Registry, settings: Settings) -> Res
         }
         table = args.write(&order)?;
     }
-    print!("{table}");
+    write!(out(), "{table}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,14 +129,14 @@ impl ThresholdArgs {
         let tokens = tokens.unwrap_or(USUAL_TOKENS).clamp(1.0, sampling.max_tokens as f64);
         let per_token = self.seconds_per_token(order, tasks, pair)?;
         let seconds = n_all.saturating_sub(n_done) as f64 * tokens * per_token;
-        eprintln!(
+        remark(format_args!(
             "{} settings of {n_prompts} prompts: {n_all} samples, of which {n_done} are there; all others take about {} \
              at {tokens:.0} tokens each; judging comes on top",
             order.len(),
             HumanDuration(Duration::from_secs_f64(seconds))
-        );
+        ));
         if let Some(budget) = sampling.budget {
-            eprintln!("there are {} for as many as fit", HumanDuration(budget));
+            remark(format_args!("there are {} for as many as fit", HumanDuration(budget)));
         }
         Ok(())
     }
@@ -163,7 +165,7 @@ impl ThresholdArgs {
         let figure = figure::thresholds(&sweep.series())?;
         for (name, text) in [(TABLE, &table), (FIGURE, &figure)] {
             let path = out.join(name);
-            std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+            files::replace(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
         }
         Ok(table)
     }

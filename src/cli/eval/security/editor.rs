@@ -113,7 +113,7 @@ impl Asker {
         };
         let place = Place::from_text(&scenario.context(), language);
         let started = Instant::now();
-        let asked = self.session.complete(&place, number, |_| ())?;
+        let asked = self.session.complete(&place, number, |_| Ok(()))?;
         let seconds = started.elapsed().as_secs_f64();
         let (text, stats, finish) = match asked {
             Asked::Suggested { suggestion, explanation } => {
