@@ -14,11 +14,14 @@ pub mod manifest;
 pub mod split;
 
 mod download;
+mod environment;
+mod http;
 mod hub;
 mod pip;
 mod store;
 
 pub use adapters::{AdapterFiles, AdapterPlace};
+pub use environment::Environment;
 pub use manifest::{Adapter, Family, Fim, FimOrder, Model, Profile};
 
 use download::{Job, Means};
@@ -32,7 +35,7 @@ pub struct RegistryOptions {
     pub user_manifest: Option<PathBuf>,
     /// Where the files live. By default, `COSEC_MODELS_DIR`, or `cosec-ls/models` in the platform's cache directory.
     pub store: Option<PathBuf>,
-    /// Whether sources beyond this machine may be asked.
+    /// Whether sources beyond this machine may be asked. By default, they may, unless `HF_HUB_OFFLINE` says no.
     pub offline: Offline,
     /// The Python whose pip fetches wheels. By default, `COSEC_PYTHON`, or the first of `python3` and `python`.
     pub python: Option<PathBuf>,
@@ -41,6 +44,8 @@ pub struct RegistryOptions {
     /// The hub cache that other programs share. By default, `HF_HUB_CACHE`, `HF_HOME/hub`, or the one in the home
     /// directory.
     pub hub_cache: Option<PathBuf>,
+    /// Variables about networks: proxies, certificates, tokens, `HF_HUB_OFFLINE`. By default, those of this process.
+    pub environment: Option<Environment>,
 }
 
 /// Whether sources beyond this machine may be asked.
@@ -193,8 +198,11 @@ pub enum Error {
     #[error("{0}")]
     Source(String),
     /// A source beyond this machine.
-    #[error("not tried, since `--offline` is set")]
-    Offline,
+    #[error("not tried, since `{setting}` is set")]
+    Offline {
+        /// `--offline`, or a variable of the environment.
+        setting: String,
+    },
     /// No source could give the file.
     #[error("could not get `{name}`{}:{}", remedy(name, attempts), list(attempts))]
     Unavailable {
@@ -242,7 +250,7 @@ fn list(attempts: &[Attempt]) -> String {
 
 /// What helps where a source beyond this machine might have had the file.
 fn remedy(name: &str, attempts: &[Attempt]) -> String {
-    let is_beyond = |attempt: &Attempt| matches!(attempt.error, Error::Source(_) | Error::Offline);
+    let is_beyond = |attempt: &Attempt| matches!(attempt.error, Error::Source(_) | Error::Offline { .. });
     match attempts.iter().any(is_beyond) {
         true => format!("; `cosec-ls models pull {name}` tries again"),
         false => String::new(),
@@ -264,13 +272,18 @@ impl Registry {
     /// [`Error::Manifest`] or [`Error::Io`] for the user's file, [`Error::NoDirectory`] without a place for the store.
     pub fn open(options: RegistryOptions) -> Result<Self, Error> {
         let user_manifest = options.user_manifest.or_else(store::user_manifest);
+        let environment = options.environment.unwrap_or_else(Environment::of_process);
+        let offline = match options.offline {
+            Offline::Yes => Some("--offline".to_owned()),
+            Offline::No => environment.offline().map(|variable| variable.name.to_owned()),
+        };
         Ok(Self {
             manifest: Manifest::load(user_manifest.as_deref())?,
             store: Store::new(options.store)?,
             means: Means {
-                offline: options.offline,
-                python: pip::Python::new(options.python),
-                hub: hub::Hub::new(options.hub_endpoint, options.hub_cache),
+                offline,
+                python: pip::Python::new(options.python, &environment),
+                hub: hub::Hub::new(options.hub_endpoint, options.hub_cache, environment),
             },
         })
     }

@@ -7,7 +7,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use cosec_ls::registry::{Error, Offline, Presence, Progress, Registry, RegistryOptions, Silent};
+use cosec_ls::registry::{
+    Environment, Error, Offline, Presence, Progress, Registry, RegistryOptions, Silent,
+};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -15,6 +17,7 @@ use hub::Hub;
 
 mod adapters;
 mod hub;
+mod network;
 
 /// What every model of these tests holds: long enough for several parts, different everywhere.
 fn weights() -> Vec<u8> {
@@ -56,6 +59,7 @@ impl Machine {
             // Nobody listens here: a test that asks the hub without having one fails at once.
             hub_endpoint: Some("http://127.0.0.1:9".to_owned()),
             hub_cache: Some(self.path("shared")),
+            environment: Some(Environment::default()),
         }
     }
 

@@ -13,7 +13,7 @@ use super::hub::{self, Hub};
 use super::manifest::{Artifact, Source};
 use super::pip::{self, Python};
 use super::store::{self, Lock, Store};
-use super::{Attempt, Error, Offline, Progress, split};
+use super::{Attempt, Error, Progress, split};
 
 /// How often a wait looks whether it was cancelled, and how often progress is told.
 pub(super) const POLL: Duration = Duration::from_millis(100);
@@ -24,7 +24,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// What fetching may use.
 #[derive(Debug)]
 pub(super) struct Means {
-    pub(super) offline: Offline,
+    /// The setting that forbids the network, if one does.
+    pub(super) offline: Option<String>,
     pub(super) python: Python,
     pub(super) hub: Hub,
 }
@@ -106,9 +107,9 @@ fn ask(source: &Source, job: &Job<'_>, means: &Means) -> Result<Found, Error> {
 
 impl Means {
     fn check_online(&self) -> Result<(), Error> {
-        match self.offline {
-            Offline::Yes => Err(Error::Offline),
-            Offline::No => Ok(()),
+        match &self.offline {
+            Some(setting) => Err(Error::Offline { setting: setting.clone() }),
+            None => Ok(()),
         }
     }
 }

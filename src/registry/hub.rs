@@ -1,11 +1,10 @@
-//! Files from a Hugging Face hub, or a mirror of it, through `hf-hub`.
+//! Files from a Hugging Face hub, or a mirror of it.
 //!
-//! `hf-hub` honours proxies and resumes by itself, but it has neither a timeout nor a way to stop. So it works in a thread
-//! of its own, watched from here: silence ends the attempt, and whoever drops the watch stops the thread at its next chunk.
+//! A download works in a thread of its own, watched from here, since a read that waits cannot be told to stop: silence ends
+//! the attempt, and whoever drops the watch stops the thread at its next chunk.
 
-use std::env;
-use std::fs;
-use std::panic::resume_unwind;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use directories::BaseDirs;
-use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
 
 use super::Error;
 use super::download::{Job, POLL};
+use super::environment::Environment;
+use super::http::Client;
 use super::manifest::HubSource;
 use super::store;
 
@@ -29,13 +28,20 @@ const PATIENCE: Patience =
 /// Tries in all; a further one only follows a try that brought bytes.
 const TRIES: usize = 3;
 
+/// Bytes per read, and what is lost when a download is abandoned.
+const CHUNK_BYTES: usize = 1 << 16;
+
+/// Hugging Face itself.
+const HUGGING_FACE: &str = "https://huggingface.co";
+
 /// Where the hub is and how to ask it.
 #[derive(Debug)]
 pub(super) struct Hub {
-    /// Absent for Hugging Face itself.
-    endpoint: Option<String>,
+    /// Without a slash at its end, or what is wrong with the one that was given.
+    endpoint: Result<String, String>,
     /// The cache that other programs fill; absent without a home directory.
-    cache: Option<Cache>,
+    cache: Option<PathBuf>,
+    environment: Environment,
     patience: Patience,
 }
 
@@ -51,14 +57,30 @@ struct Patience {
 /// What the thread reports.
 enum Event {
     Bytes(u64),
-    Ended(Result<PathBuf, ApiError>),
+    Ended(Result<(), Failure>),
+}
+
+/// Why a download ended early.
+enum Failure {
+    /// The hub, or the way to it.
+    Source(Error),
+    /// The part on this machine.
+    Part(io::Error),
+}
+
+/// One try to fetch a file, for the thread.
+struct Download {
+    client: Client,
+    url: String,
+    token: Option<String>,
+    part: PathBuf,
+    size_bytes: u64,
 }
 
 /// The thread's end of the watch.
 struct Meter {
     events: Sender<Event>,
     abandoned: Arc<AtomicBool>,
-    done_bytes: u64,
 }
 
 /// Our end of the watch; dropping it stops the thread at its next chunk.
@@ -69,39 +91,92 @@ struct Watch {
 
 impl Hub {
     /// Fills in what the environment says.
-    pub(super) fn new(endpoint: Option<String>, cache: Option<PathBuf>) -> Self {
-        let named = |name| env::var(name).ok().filter(|value| !value.is_empty());
-        let endpoint = endpoint.or_else(|| named("HF_ENDPOINT"));
-        let cache = cache
-            .or_else(|| named("HF_HUB_CACHE").map(PathBuf::from))
-            .or_else(|| Some(PathBuf::from(named("HF_HOME")?).join("hub")))
-            .or_else(|| Some(BaseDirs::new()?.home_dir().join(".cache/huggingface/hub")));
-        Self {
-            endpoint: endpoint.map(|address| address.trim_end_matches('/').to_owned()),
-            cache: cache.map(Cache::new),
-            patience: PATIENCE,
-        }
+    pub(super) fn new(
+        endpoint: Option<String>,
+        cache: Option<PathBuf>,
+        environment: Environment,
+    ) -> Self {
+        let named = environment.first(&["HF_ENDPOINT"]);
+        let endpoint = match (&endpoint, named) {
+            (Some(given), _) => parse_endpoint("the hub's address", given),
+            (None, Some(named)) => parse_endpoint("`HF_ENDPOINT`", named.value),
+            (None, None) => Ok(HUGGING_FACE.to_owned()),
+        };
+        let home = || Some(BaseDirs::new()?.home_dir().to_owned());
+        let cache = cache.or_else(|| environment.hub_cache(home()));
+        Self { endpoint, cache, environment, patience: PATIENCE }
     }
 
     /// The file in the shared cache, if another program already fetched this very revision.
     pub(super) fn cached(&self, source: &HubSource) -> Option<PathBuf> {
-        let repo = self.cache.as_ref()?.repo(repo(source));
-        let file = repo.pointer_path(&source.revision).join(&source.file);
+        let repository = format!("models--{}", source.repository.replace('/', "--"));
+        let snapshots = self.cache.as_ref()?.join(repository).join("snapshots");
+        let file = snapshots.join(&source.revision).join(&source.file);
         file.is_file().then_some(file)
     }
 
-    /// Downloads go to a cache among the parts, so that what is interrupted is found again.
-    fn open(&self, source: &HubSource, parts: &Path) -> Result<ApiRepo, Error> {
-        let token = env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
-        let mut builder = ApiBuilder::from_cache(Cache::new(parts.to_owned()))
-            .with_token(token.or_else(|| self.cache.as_ref()?.token()))
-            .with_user_agent("cosec-ls", env!("CARGO_PKG_VERSION"));
-        if let Some(endpoint) = &self.endpoint {
-            builder = builder.with_endpoint(endpoint.clone());
-        }
-        let api = builder.build().map_err(|error| Error::Source(error.to_string()))?;
-        Ok(api.repo(repo(source)))
+    /// A try that goes on with `part`.
+    fn download(
+        &self,
+        source: &HubSource,
+        part: PathBuf,
+        size_bytes: u64,
+    ) -> Result<Download, Error> {
+        let endpoint = self.endpoint.as_ref().map_err(|wrong| Error::Source(wrong.clone()))?;
+        let HubSource { repository, revision, file } = source;
+        let [repository, file] = [repository, file].map(|path| escape(path, b"/"));
+        let url = format!("{endpoint}/{repository}/resolve/{}/{file}", escape(revision, b""));
+        let scheme = endpoint.split(':').next().unwrap_or_default();
+        let client = Client::new(&self.environment, scheme)?;
+        Ok(Download { client, url, token: self.token()?, part, size_bytes })
     }
+
+    /// The user's token for the hub; files written by `echo` end in a line end.
+    fn token(&self) -> Result<Option<String>, Error> {
+        let named = self.environment.first(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]);
+        let file = || {
+            let beside_cache = || Some(self.cache.as_ref()?.parent()?.join("token"));
+            let file = self.environment.token_file().or_else(beside_cache)?;
+            fs::read_to_string(file).ok()
+        };
+        let token = named.map(|variable| variable.value.to_owned()).or_else(file);
+        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        match token {
+            Some(token) if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                let name = named.map_or("the token of the hub's cache", |variable| variable.name);
+                Err(Error::Source(format!("{name} holds a character that no token has")))
+            }
+            token => Ok(token),
+        }
+    }
+}
+
+/// An address without a slash at its end. What is wrong with it is said without what may be a password.
+fn parse_endpoint(name: &str, text: &str) -> Result<String, String> {
+    const EXAMPLE: &str = "such as https://hub.example.com/mirror";
+    let text = text.trim().trim_end_matches('/');
+    let shown = if text.contains('@') { "with a user's name" } else { text };
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(format!("{name} ({shown}) has no scheme; write an address {EXAMPLE}"));
+    };
+    let scheme = scheme.to_ascii_lowercase();
+    let is_known = ["http", "https"].contains(&scheme.as_str());
+    let is_plain = |c: char| c.is_ascii_graphic() && !"?#\"<>\\^`{}|".contains(c);
+    match is_known && !rest.is_empty() && !rest.starts_with('/') && rest.chars().all(is_plain) {
+        true => Ok(format!("{scheme}://{rest}")),
+        false => Err(format!("{name} ({shown}) is no address {EXAMPLE}")),
+    }
+}
+
+/// A part of an address; `also` is left as it is.
+fn escape(text: &str, also: &[u8]) -> String {
+    let is_plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || also.contains(&byte);
+    let escaped = |byte: u8| match is_plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escaped).collect()
 }
 
 /// Fetches the file into `parts`.
@@ -112,13 +187,14 @@ pub(super) fn fetch(
     job: &Job<'_>,
 ) -> Result<PathBuf, Error> {
     fs::create_dir_all(parts).map_err(|cause| job.io_error(parts, cause))?;
-    drop_overlong_parts(parts, job.artifact.size_bytes);
+    let name = [&*source.repository, &source.revision, &source.file].map(|part| escape(part, b""));
+    let part = parts.join(format!("{}.part", name.join("@")));
     let mut tries = 1;
     loop {
         let before_bytes = store::size_of(parts);
-        let watch = start(hub.open(source, parts)?, source.file.clone());
-        let error = match watch.until_end(hub.patience, job) {
-            Ok(path) => return fs::canonicalize(&path).map_err(|cause| job.io_error(&path, cause)),
+        let download = hub.download(source, part.clone(), job.artifact.size_bytes)?;
+        let error = match start(download).until_end(hub.patience, job) {
+            Ok(()) => return fs::canonicalize(&part).map_err(|cause| job.io_error(&part, cause)),
             Err(error) => error,
         };
         let moved = store::size_of(parts) > before_bytes;
@@ -130,25 +206,107 @@ pub(super) fn fetch(
     }
 }
 
-fn repo(source: &HubSource) -> Repo {
-    Repo::with_revision(source.repository.clone(), RepoType::Model, source.revision.clone())
+fn start(download: Download) -> Watch {
+    let (events, received) = mpsc::channel();
+    let abandoned = Arc::new(AtomicBool::new(false));
+    let meter = Meter { events, abandoned: Arc::clone(&abandoned) };
+    thread::spawn(move || {
+        let result = download.run(&meter);
+        // Nobody listening means that the watch was dropped, which is how a try is given up.
+        let _ = meter.events.send(Event::Ended(result));
+    });
+    Watch { events: received, abandoned }
 }
 
-fn start(repo: ApiRepo, file: String) -> Watch {
-    let (sender, events) = mpsc::channel();
-    let abandoned = Arc::new(AtomicBool::new(false));
-    let meter = Meter { events: sender.clone(), abandoned: Arc::clone(&abandoned), done_bytes: 0 };
-    thread::spawn(move || {
-        let result = repo.download_with_progress(&file, meter);
-        // Nobody listening means that the watch was dropped, which is how a try is given up.
-        let _ = sender.send(Event::Ended(result));
-    });
-    Watch { events, abandoned }
+impl Download {
+    /// Brings the part to its full length.
+    fn run(&self, meter: &Meter) -> Result<(), Failure> {
+        let mut part =
+            OpenOptions::new().create(true).append(true).open(&self.part).map_err(Failure::Part)?;
+        let mut done_bytes = part.metadata().map_err(Failure::Part)?.len();
+        if done_bytes > self.size_bytes {
+            part.set_len(0).map_err(Failure::Part)?;
+            done_bytes = 0;
+        }
+        if done_bytes == self.size_bytes {
+            return Ok(());
+        }
+        let token = self.token.as_deref();
+        let response = self.client.get(&self.url, token, done_bytes).map_err(Failure::Source)?;
+        let start = match response.status().as_u16() {
+            200 => Some(0),
+            206 => first_byte(response.headers()),
+            status => return Err(source(&refusal(status, token))),
+        };
+        if start == Some(0) {
+            // Also a server that knows no ranges, which sends the whole file again.
+            part.set_len(0).map_err(Failure::Part)?;
+            done_bytes = 0;
+        }
+        if start != Some(done_bytes) {
+            return Err(source("the hub sent another part of the file than was asked for"));
+        }
+        self.copy(&mut response.into_body().into_reader(), &mut part, done_bytes, meter)
+    }
+
+    fn copy(
+        &self,
+        body: &mut dyn Read,
+        part: &mut File,
+        mut done_bytes: u64,
+        meter: &Meter,
+    ) -> Result<(), Failure> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let n_bytes = match body.read(&mut chunk) {
+                Ok(0) if done_bytes == self.size_bytes => return Ok(()),
+                Ok(0) => {
+                    let all = self.size_bytes;
+                    return Err(source(&format!("the hub sent {done_bytes} of {all} bytes")));
+                }
+                Ok(n_bytes) => n_bytes,
+                Err(cause) => return Err(source(&format!("the connection broke: {cause}"))),
+            };
+            part.write_all(&chunk[..n_bytes]).map_err(Failure::Part)?;
+            done_bytes += n_bytes as u64;
+            if done_bytes > self.size_bytes {
+                return Err(source(&format!("the hub sent more than {} bytes", self.size_bytes)));
+            }
+            if meter.abandoned.load(Ordering::Relaxed) {
+                return Err(source("abandoned"));
+            }
+            // See `start`.
+            let _ = meter.events.send(Event::Bytes(done_bytes));
+        }
+    }
+}
+
+fn source(reason: &str) -> Failure {
+    Failure::Source(Error::Source(reason.to_owned()))
+}
+
+/// Where the bytes of an answer begin in the file: the 5 of `bytes 5-9/10`.
+fn first_byte(headers: &ureq::http::HeaderMap) -> Option<u64> {
+    let range = headers.get("Content-Range")?.to_str().ok()?.strip_prefix("bytes ")?;
+    range.split('-').next()?.trim().parse().ok()
+}
+
+/// What a status without a file means.
+fn refusal(status: u16, token: Option<&str>) -> String {
+    let meaning = match (status, token) {
+        (401 | 403, None) => "; a token that may read the file belongs into HF_TOKEN",
+        (401 | 403, Some(_)) => "; the token may not read the file, or is wrong",
+        (404, _) => "; there is no such file",
+        (407, _) => "; the proxy asks for a user and a password",
+        (429, _) => "; too many requests, try again later",
+        _ => "",
+    };
+    format!("the hub answered with status {status}{meaning}")
 }
 
 impl Watch {
     /// One try, given up when it stands still or nobody wants it any more.
-    fn until_end(&self, patience: Patience, job: &Job<'_>) -> Result<PathBuf, Error> {
+    fn until_end(&self, patience: Patience, job: &Job<'_>) -> Result<(), Error> {
         let mut silence = patience.first_byte;
         let mut heard = Instant::now();
         loop {
@@ -158,7 +316,7 @@ impl Watch {
                     job.advance(done_bytes);
                     (silence, heard) = (patience.stall, Instant::now());
                 }
-                Ok(Event::Ended(result)) => return result.map_err(|error| explain(error, job)),
+                Ok(Event::Ended(result)) => return result.map_err(|failure| explain(failure, job)),
                 Err(RecvTimeoutError::Timeout) if heard.elapsed() < silence => {}
                 Err(RecvTimeoutError::Timeout) => {
                     return Err(Error::Source(format!("no answer for {silence:?}")));
@@ -177,48 +335,10 @@ impl Drop for Watch {
     }
 }
 
-impl hf_hub::api::Progress for Meter {
-    fn init(&mut self, _size: usize, _filename: &str) {
-        self.done_bytes = 0;
-    }
-
-    fn update(&mut self, size: usize) {
-        if self.abandoned.load(Ordering::Relaxed) {
-            // `hf-hub` cannot be told to stop. Unwinding out of its callback closes its file and frees its lock by drop,
-            // and, unlike a panic, prints nothing.
-            resume_unwind(Box::new("abandoned"));
-        }
-        self.done_bytes += size as u64;
-        // See `start`.
-        let _ = self.events.send(Event::Bytes(self.done_bytes));
-    }
-
-    fn finish(&mut self) {}
-}
-
-fn explain(error: ApiError, job: &Job<'_>) -> Error {
-    match error {
-        ApiError::IoError(cause) => match job.io_error(&job.parts(), cause) {
-            // `hf-hub` does not tell a broken connection from a broken disk; both end this source only.
-            Error::Io { cause, .. } => Error::Source(cause.to_string()),
-            full => full,
-        },
-        other => Error::Source(other.to_string()),
-    }
-}
-
-/// A part that is as long as the whole file cannot be resumed: a server answers that range with 416, for ever.
-fn drop_overlong_parts(parts: &Path, size_bytes: u64) {
-    let Ok(repos) = fs::read_dir(parts) else {
-        return;
-    };
-    let blobs = repos.flatten().flat_map(|repo| fs::read_dir(repo.path().join("blobs")));
-    for blob in blobs.flatten().flatten() {
-        let overlong = blob.metadata().is_ok_and(|metadata| metadata.len() >= size_bytes);
-        if overlong && blob.path().extension().is_some_and(|extension| extension == "part") {
-            // If it stays, the next lines report what the server says about it.
-            let _ = fs::remove_file(blob.path());
-        }
+fn explain(failure: Failure, job: &Job<'_>) -> Error {
+    match failure {
+        Failure::Source(error) => error,
+        Failure::Part(cause) => job.io_error(&job.parts(), cause),
     }
 }
 
@@ -237,7 +357,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let mut hub = Hub::new(Some(format!("http://{address}")), Some(directory.path().into()));
+        let mut hub = Hub::new(
+            Some(format!("http://{address}")),
+            Some(directory.path().into()),
+            Environment::default(),
+        );
         hub.patience.first_byte = Duration::from_millis(20);
 
         let manifest = Manifest::load(None).unwrap();
@@ -248,5 +372,51 @@ mod tests {
             HubSource { repository: "toys/toy".into(), revision: "abc".into(), file: "toy".into() };
         let error = fetch(&hub, &source, &job.parts(), &job).unwrap_err().to_string();
         assert_eq!(error, "no answer for 20ms");
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_or_what_is_wrong_with_it_is_said() {
+        for (text, expected) in [
+            ("https://hub.example.com", "https://hub.example.com"),
+            ("https://hub.example.com/", "https://hub.example.com"),
+            ("https://hub.example.com///", "https://hub.example.com"),
+            (" https://hub.example.com/a/b/\n", "https://hub.example.com/a/b"),
+            ("HTTP://localhost:8080", "http://localhost:8080"),
+        ] {
+            assert_eq!(parse_endpoint("it", text).as_deref(), Ok(expected), "{text:?}");
+        }
+        for (text, part) in [
+            ("hub.example.com", "it (hub.example.com) has no scheme"),
+            ("localhost:8080/", "it (localhost:8080) has no scheme"),
+            ("ftp://hub.example.com", "it (ftp://hub.example.com) is no address"),
+            ("https://", "has no scheme"),
+            ("https:///x", "is no address"),
+            ("https://hub example.com", "is no address"),
+            ("https://hub.example.com/?a=b", "is no address"),
+            ("https://me:secret@hub .example.com", "it (with a user's name) is no address"),
+        ] {
+            let message = parse_endpoint("it", text).unwrap_err();
+            assert!(message.contains(part) && !message.contains("secret"), "{text:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_taken_without_its_line_end_and_never_with_another_header_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = directory.path().join("hub");
+        let token = |variables: &[(&str, &str)]| {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let environment = variables.iter().map(own).collect();
+            let hub = Hub::new(None, Some(cache.clone()), environment);
+            hub.token().map_err(|error| error.to_string())
+        };
+        assert_eq!(token(&[]), Ok(None));
+        assert_eq!(token(&[("HF_TOKEN", "hf_a\n")]), Ok(Some("hf_a".to_owned())));
+        assert_eq!(token(&[("HF_TOKEN", " \r\n")]), Ok(None));
+        fs::write(directory.path().join("token"), "hf_file\r\n").unwrap();
+        assert_eq!(token(&[]), Ok(Some("hf_file".to_owned())));
+        assert_eq!(token(&[("HF_TOKEN", "hf_a")]), Ok(Some("hf_a".to_owned())));
+        let wrong = token(&[("HF_TOKEN", "hf_a\nX-Other: b")]).unwrap_err();
+        assert_eq!(wrong, "HF_TOKEN holds a character that no token has");
     }
 }

@@ -18,10 +18,13 @@ use tempfile::TempDir;
 use zip::result::{ZipError, ZipResult};
 use zip::{CompressionMethod, ZipArchive};
 
+use crate::files;
+
 use super::Error;
 use super::download::{Job, POLL};
+use super::environment::Environment;
 use super::manifest::PipSource;
-use super::store::{remove_tree, replace_file, size_of};
+use super::store::{remove_tree, size_of};
 
 /// What Python is called, likeliest first.
 const PYTHONS: [&str; 3] = ["python3", "python", "py"];
@@ -44,7 +47,11 @@ type Wheel = ZipArchive<BufReader<File>>;
 
 /// The Pythons whose pip may be used, in the order to look for them.
 #[derive(Debug)]
-pub(super) struct Python(Vec<PathBuf>);
+pub(super) struct Python {
+    programs: Vec<PathBuf>,
+    /// A bundle of certificates that pip would not find by itself.
+    bundle: Option<String>,
+}
 
 /// The file as far as it is together.
 struct Assembly {
@@ -72,20 +79,25 @@ struct Running {
 
 impl Python {
     /// The given one, `COSEC_PYTHON`, or whatever is called Python.
-    pub(super) fn new(python: Option<PathBuf>) -> Self {
+    pub(super) fn new(python: Option<PathBuf>, environment: &Environment) -> Self {
         let named = env::var_os("COSEC_PYTHON").filter(|value| !value.is_empty());
-        match python.or_else(|| named.map(PathBuf::from)) {
-            Some(python) => Self(vec![python]),
-            None => Self(PYTHONS.map(PathBuf::from).to_vec()),
-        }
+        let programs = match python.or_else(|| named.map(PathBuf::from)) {
+            Some(python) => vec![python],
+            None => PYTHONS.map(PathBuf::from).to_vec(),
+        };
+        Self { programs, bundle: environment.pip_bundle().map(str::to_owned) }
     }
 
     /// Starts pip on one requirement. Its wheel comes to `room/wheel`, its temporary files to `room/tmp`.
     fn start(&self, requirement: &str, room: &Path) -> Result<Running, Error> {
         let tmp = room.join("tmp");
         fs::create_dir_all(&tmp).map_err(|cause| Error::Io { path: tmp, cause })?;
-        for python in &self.0 {
-            match download_command(python, requirement, room).spawn() {
+        for python in &self.programs {
+            let mut command = download_command(python, requirement, room);
+            if let Some(bundle) = &self.bundle {
+                command.env("PIP_CERT", bundle);
+            }
+            match command.spawn() {
                 Ok(child) => return Ok(Running::new(child)),
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
                 Err(cause) => {
@@ -93,7 +105,8 @@ impl Python {
                 }
             }
         }
-        let names: Vec<_> = self.0.iter().map(|python| python.display().to_string()).collect();
+        let names: Vec<_> =
+            self.programs.iter().map(|python| python.display().to_string()).collect();
         Err(Error::Source(format!("no Python found (tried {})", names.join(", "))))
     }
 }
@@ -226,7 +239,7 @@ impl Assembly {
     fn write_journal(&mut self) -> io::Result<()> {
         // The journal must not promise bytes that a crash can still take back.
         self.file.sync_data()?;
-        replace_file(&self.journal, &serde_json::to_vec(&self.state)?)
+        files::replace(&self.journal, &serde_json::to_vec(&self.state)?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A hub that is a thread on this machine: one file, whole or with a broken first answer.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,8 @@ struct Shared {
     n_connections: AtomicUsize,
     /// Where each download began.
     ranges: Mutex<Vec<usize>>,
+    /// The lines of each request, in lower case.
+    heads: Mutex<Vec<Vec<String>>>,
     /// What happens to the first download.
     mishap: Mutex<Option<Mishap>>,
     /// Connections that stay open without a further byte.
@@ -36,6 +38,7 @@ impl Hub {
             bytes,
             n_connections: AtomicUsize::new(0),
             ranges: Mutex::default(),
+            heads: Mutex::default(),
             mishap: Mutex::default(),
             stalled: Mutex::default(),
         });
@@ -62,6 +65,15 @@ impl Hub {
         self
     }
 
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The lines of each request, in lower case.
+    pub(super) fn heads(&self) -> Vec<Vec<String>> {
+        self.shared.heads.lock().unwrap().clone()
+    }
+
     pub(super) fn endpoint(&self) -> String {
         format!("http://{}/", self.address)
     }
@@ -77,7 +89,9 @@ impl Hub {
 
 impl Shared {
     fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
-        let range = read_range(&stream)?;
+        let head = read_head(&stream)?;
+        let range = range_of(&head);
+        self.heads.lock().unwrap().push(head);
         let total = self.bytes.len();
         let (start, end) = range.unwrap_or((0, total));
         let end = end.min(total);
@@ -105,20 +119,17 @@ impl Shared {
     }
 }
 
+/// The lines of a request before its empty one, in lower case.
+pub(super) fn read_head(stream: impl Read) -> std::io::Result<Vec<String>> {
+    let lines = BufReader::with_capacity(1, stream).lines();
+    let is_content = |line: &std::io::Result<String>| !line.as_ref().is_ok_and(String::is_empty);
+    lines.take_while(is_content).map(|line| Ok(line?.to_ascii_lowercase())).collect()
+}
+
 /// Start and end of the bytes that a request asks for.
-fn read_range(stream: &TcpStream) -> std::io::Result<Option<(usize, usize)>> {
-    let mut range = None;
-    for line in BufReader::new(stream).lines() {
-        let line = line?.to_ascii_lowercase();
-        if line.is_empty() {
-            break;
-        }
-        if let Some((start, last)) =
-            line.strip_prefix("range: bytes=").and_then(|r| r.split_once('-'))
-        {
-            let end = last.parse().map_or(usize::MAX, |last: usize| last + 1);
-            range = Some((start.parse().unwrap(), end));
-        }
-    }
-    Ok(range)
+fn range_of(head: &[String]) -> Option<(usize, usize)> {
+    let range = head.iter().find_map(|line| line.strip_prefix("range: bytes="))?;
+    let (start, last) = range.split_once('-')?;
+    let end = last.parse().map_or(usize::MAX, |last: usize| last + 1);
+    Some((start.parse().unwrap(), end))
 }
