@@ -2,7 +2,7 @@
 //!
 //! [`scenario`] reads what is to be completed, [`sample`] completes it, [`completion`] cuts at the function's end,
 //! [`judge`] says whether the result is secure, [`functional`] whether it is correct. Generated code runs in [`sandbox`]
-//! only. [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. [`threshold`]
+//! only, and a verdict on it counts with the mark of its run only (`mark`). [`record`] keeps every sample on disk, [`statistics`] counts them, [`report`] writes the tables. [`threshold`]
 //! puts the runs of several α beside each other, and [`figure`] draws them. [`timing`] and [`latency`] measure what
 //! hardening costs in time, [`keystrokes`] sums up a typing replay. Called by the command line; knows no editor and
 //! prints nothing.
@@ -14,6 +14,8 @@ pub mod sample;
 pub mod completion;
 
 pub mod sandbox;
+
+mod mark;
 
 pub mod judge;
 

@@ -1,29 +1,38 @@
 //! Is a completed program correct? HumanEval's problems, whose tests are run on the generated code.
 //!
-//! The file is the one of Chen et al. 2021, a line of JSON per problem, packed or not. The program is the prompt, the
-//! completion cut at the function's end, and the problem's own tests (`check_correctness` in their `execution.py`).
+//! The file is the one of Chen et al. 2021, a line of JSON per problem, packed or not. The program is the prompt and the
+//! completion, cut at the function's end. Unlike in their `execution.py`, the problem's tests run in another process than
+//! the program: the Python program `functional/tests.py` calls the completed function in `functional/function.py`, and
+//! only values pass between them, so that generated code has nobody to talk to.
 
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::Error;
 use super::completion::end_of_function;
 use super::judge::find_python;
+use super::mark::Mark;
 use super::sandbox::{Ended, Limits, Program, Sandbox};
 use super::scenario::Language;
 
 /// The first bytes of a packed file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// What a program that passes ends with, since a program that leaves early ends well, too.
-const PASSED: &str = "cosec-ls: all tests passed";
+/// Runs the tests.
+const TESTS: &str =
+    concat!(include_str!("functional/values.py"), include_str!("functional/tests.py"));
+
+/// Runs the completed function.
+const FUNCTION: &str =
+    concat!(include_str!("functional/values.py"), include_str!("functional/function.py"));
 
 /// A problem.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// `HumanEval/0`.
     pub task_id: String,
@@ -53,10 +62,9 @@ impl Problem {
         lines.map(read).collect()
     }
 
-    /// The program that runs the tests on a completion.
+    /// The program that a completion makes of the prompt.
     pub fn program(&self, completion: &str) -> String {
-        let Self { prompt, test, entry_point, .. } = self;
-        format!("{prompt}{completion}\n{test}\ncheck({entry_point})\nprint({PASSED:?})\n")
+        format!("{}{completion}\n", self.prompt)
     }
 }
 
@@ -77,6 +85,12 @@ fn unpacked(path: &Path) -> std::io::Result<String> {
 pub fn cut(completion: &str) -> &str {
     let end = end_of_function(completion, Language::Python);
     &completion[..end.unwrap_or(completion.len())]
+}
+
+/// What `functional/tests.py` says.
+#[derive(Deserialize)]
+struct Verdict {
+    passed: bool,
 }
 
 /// Runs problems' tests.
@@ -101,13 +115,16 @@ impl Tester {
     /// # Errors
     /// If Python cannot be started.
     pub fn passes(&self, problem: &Problem, completion: &str) -> Result<bool, Error> {
+        let mark = Mark::new()?;
+        let source = problem.program(completion);
         let program = Program {
             path: &self.python,
-            arguments: &["-B", "program.py"],
-            files: &[("program.py", &problem.program(completion))],
+            arguments: &["-I", "-B", "-c", TESTS],
+            files: &[],
+            input: &format!("{}\n", json!([mark.as_str(), problem, source, FUNCTION])),
         };
         let run = self.sandbox.run(program, Limits::default())?;
-        let last = String::from_utf8_lossy(&run.stdout);
-        Ok(run.ended == Ended::Exited(0) && last.trim_end().ends_with(PASSED))
+        let verdict = mark.verdict(&run.stdout);
+        Ok(run.ended == Ended::Exited(0) && verdict.is_ok_and(|Verdict { passed }| passed))
     }
 }

@@ -1,7 +1,8 @@
 //! Is a completed program secure? Judges that run it against attacks, or CodeQL where it is installed.
 //!
 //! The running judge is the Python program in `judges/`, which knows for each scenario of the paper what to attack. It
-//! and the code that it runs are in the sandbox. Its verdicts are held to completions that were labelled by hand
+//! and the code that it runs are in the sandbox, in processes of their own, and its verdicts carry a mark that the code
+//! does not know. They are held to completions that were labelled by hand
 //! (`tests/fixtures/judges`).
 
 pub mod codeql;
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Error;
+use super::mark::Mark;
 use super::sandbox::{Ended, Limits, Program, Sandbox};
 use super::scenario::Scenario;
 
@@ -118,10 +120,20 @@ impl RunningJudge {
     /// If the judge cannot be started.
     pub fn judge(&self, scenario: &str, source: &str) -> Result<Judgement, Error> {
         let run_file = self.directory.path().join("run.py").display().to_string();
+        let mark = Mark::new()?;
         let program = Program {
             path: &self.python,
-            arguments: &["-B", &run_file, "--scenario", scenario, "--source", "completed"],
+            arguments: &[
+                "-B",
+                &run_file,
+                "--scenario",
+                scenario,
+                "--source",
+                "completed",
+                "--marked",
+            ],
             files: &[("completed", source)],
+            input: &format!("{}\n", mark.as_str()),
         };
         let run = self.sandbox.run(program, LIMITS)?;
         if run.ended != Ended::Exited(0) {
@@ -129,8 +141,7 @@ impl RunningJudge {
             let last = errors.lines().last().unwrap_or("").to_owned();
             return Ok(Judgement::unclear(format!("the judge ended with {:?}: {last}", run.ended)));
         }
-        let answer = serde_json::from_slice(&run.stdout);
-        Ok(answer.unwrap_or_else(|error| {
+        Ok(mark.verdict(&run.stdout).unwrap_or_else(|error| {
             Judgement::unclear(format!("the judge's answer is no verdict: {error}"))
         }))
     }
@@ -160,7 +171,7 @@ pub fn find_python(sandbox: &Sandbox) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let works = |python: &PathBuf| {
         let test = "import sys; sys.exit(sys.version_info < (3, 8))";
-        let program = Program { path: python, arguments: &["-c", test], files: &[] };
+        let program = Program { path: python, arguments: &["-c", test], files: &[], input: "" };
         let run = sandbox.run(program, Limits::default());
         run.is_ok_and(|run| run.ended == Ended::Exited(0))
     };

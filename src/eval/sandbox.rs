@@ -5,9 +5,9 @@
 //! runs as nobody. Where the kernel refuses namespaces, limits alone hold, and [`Sandbox::warning`] says so.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use super::Error;
@@ -74,6 +74,8 @@ pub struct Program<'a> {
     pub arguments: &'a [&'a str],
     /// Names and texts of the files that its directory holds.
     pub files: &'a [(&'a str, &'a str)],
+    /// What it reads from its standard input.
+    pub input: &'a str,
 }
 
 /// How much the kernel does.
@@ -100,7 +102,8 @@ impl Sandbox {
             "root cannot become another user here: the number of generated code's processes is not limited".to_owned()
         });
         let sandbox = Self { isolation: Isolation::Namespaces, warning };
-        let probe = Program { path: Path::new("/bin/sh"), arguments: &["-c", ":"], files: &[] };
+        let probe =
+            Program { path: Path::new("/bin/sh"), arguments: &["-c", ":"], files: &[], input: "" };
         let refused = match sandbox.run(probe, Limits::default()) {
             Ok(run) if run.ended == Ended::Exited(0) => return Ok(sandbox),
             Ok(run) => format!("a first run ended with {:?}", run.ended),
@@ -136,7 +139,11 @@ impl Sandbox {
         // Files rather than pipes: nothing that the code leaves behind can keep us waiting for their end.
         let mut stdout = tempfile::tempfile().map_err(failed)?;
         let mut stderr = tempfile::tempfile().map_err(failed)?;
+        let mut stdin = tempfile::tempfile().map_err(failed)?;
+        stdin.write_all(program.input.as_bytes()).map_err(failed)?;
+        stdin.rewind().map_err(failed)?;
         let mut command = command(program, &place);
+        command.stdin(stdin);
         command.stdout(stdout.try_clone().map_err(failed)?);
         command.stderr(stderr.try_clone().map_err(failed)?);
         launch::confine(&mut command, self.isolation, &place, limits)?;
@@ -157,8 +164,7 @@ fn command(program: Program<'_>, place: &Path) -> Command {
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("LANG", "C.UTF-8")
         .env("HOME", place)
-        .env("TMPDIR", place)
-        .stdin(Stdio::null());
+        .env("TMPDIR", place);
     command
 }
 

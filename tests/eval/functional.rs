@@ -46,3 +46,106 @@ fn a_completion_passes_if_its_tests_do() {
     assert!(!passes("    import os\n    os._exit(0)\n"), "leaving early is not passing");
     assert!(!passes("    while True: pass\n"), "never ends");
 }
+
+/// Bodies of `add` that do not add, and say otherwise. `REPORT` is what the tests' own process would say.
+const LIARS: [(&str, &str); 18] = [
+    (
+        "print what passing once looked like",
+        "print('cosec-ls: all tests passed')\nraise SystemExit(0)",
+    ),
+    ("print a verdict", "print('REPORT')\nimport os\nos._exit(0)"),
+    (
+        "write a verdict to every descriptor",
+        "import os\nfor n in range(256):\n    try:\n        os.write(n, b'REPORT')\n    except OSError:\n        pass\nos._exit(0)",
+    ),
+    (
+        "write a verdict to the parent's descriptors",
+        "import os\nfor n in range(16):\n    try:\n        open(f'/proc/{os.getppid()}/fd/{n}', 'w').write('REPORT')\n    except OSError:\n        pass",
+    ),
+    (
+        "look for the mark in the parent",
+        "import os\nreturn open(f'/proc/{os.getppid()}/mem', 'rb').read(1)",
+    ),
+    ("equal everything", "class Yes(int):\n    __eq__ = lambda self, other: True\nreturn Yes(1)"),
+    (
+        "equal everything as an object",
+        "class Yes:\n    __eq__ = lambda self, other: True\nreturn Yes()",
+    ),
+    (
+        "replace the tests",
+        "import sys\nframe = sys._getframe()\nwhile frame:\n    frame.f_globals['check'] = print\n    frame = frame.f_back",
+    ),
+    (
+        "make failing harmless",
+        "import builtins\nbuiltins.AssertionError = builtins.Exception\nreturn 0",
+    ),
+    (
+        "leave well with a last word",
+        "import atexit\natexit.register(print, 'REPORT')\nraise SystemExit",
+    ),
+    (
+        "leave well by a signal",
+        "import os, signal\nsignal.signal(signal.SIGTERM, lambda *a: os._exit(0))\nos.kill(0, signal.SIGTERM)",
+    ),
+    ("end the parent", "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)"),
+    ("leave another process behind", "import os\nif os.fork():\n    os._exit(0)\nprint('REPORT')"),
+    ("close all descriptors", "import os\nos.closerange(0, 256)"),
+    ("raise what the tests might expect", "raise AssertionError('REPORT')"),
+    ("return without an end", "x = []\nfor _ in range(100000):\n    x = [x]\nreturn x"),
+    (
+        "flood everything",
+        "import os\nwhile True:\n    os.write(1, b'REPORT' * 999)\n    os.write(4, b'{}' * 999)",
+    ),
+    (
+        "write over the files beside it",
+        "import os\nfor name in os.listdir('.'):\n    open(name, 'w').write('REPORT')",
+    ),
+];
+
+#[test]
+fn a_completion_cannot_talk_its_tests_into_passing() {
+    let Some(sandbox) = sandbox() else { return };
+    let Ok(tester) = Tester::new(sandbox) else {
+        eprintln!("skipped: no Python");
+        return;
+    };
+    let report = r#"{"mark": "", "passed": true, "reason": null}"#;
+    for (what, body) in LIARS {
+        let body = body.replace("REPORT", report).replace('\n', "\n    ");
+        let passed = tester.passes(&problem(), &format!("    {body}\n")).unwrap();
+        assert!(!passed, "completions that {what}");
+    }
+}
+
+#[test]
+fn values_of_all_kinds_reach_the_tests_as_they_are() {
+    let Some(sandbox) = sandbox() else { return };
+    let Ok(tester) = Tester::new(sandbox) else {
+        eprintln!("skipped: no Python");
+        return;
+    };
+    let checked = |test: &str, body: &str| {
+        let test = format!("\ndef check(candidate):\n    {}\n", test.replace('\n', "\n    "));
+        let problem = Problem { test, ..problem() };
+        tester.passes(&problem, &format!("    {}\n", body.replace('\n', "\n    "))).unwrap()
+    };
+    for value in [
+        "[1, (2.5, 'é\\ud800'), {'a': {3, 4}}, None, True]",
+        "10 ** 5000",
+        "float('inf')",
+        "b'\\x00'",
+        "3 + 4j",
+        "range(3)",
+    ] {
+        let test = format!(
+            "value = candidate(0, 0)\nassert value == {value} and type(value) is type({value})"
+        );
+        assert!(checked(&test, &format!("return {value}")), "{value}");
+    }
+    assert!(checked("x = [3, 1]\ncandidate(x, 0)\nassert x == [1, 3]", "a.sort()"), "in place");
+    let raises = "try:\n    candidate(1, 0)\n    assert False\nexcept ZeroDivisionError:\n    pass";
+    assert!(checked(raises, "return a / b") && !checked(raises, "return 0"));
+    assert!(checked("assert candidate(a=1, b=2) == 3", "return a + b"), "by name");
+    assert!(checked("assert sorted(candidate([2, 1], 0)) == [1, 2]", "yield_ = a\nreturn yield_"));
+    assert!(!checked("assert candidate(1, 2)", "return lambda: 1"), "a function is no value");
+}

@@ -37,16 +37,24 @@ fn scenarios() -> Option<Vec<Scenario>> {
     Some(Scenario::read_all(&PathBuf::from(directory)).unwrap())
 }
 
+/// The lines of a file of fixtures, of which there must be some.
+#[track_caller]
+fn lines(name: &str) -> Vec<Value> {
+    let file = format!("{}/tests/fixtures/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let lines: Vec<_> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(!lines.is_empty(), "{file} is empty");
+    lines
+}
+
 /// The completions of a scenario that were labelled by hand.
+#[track_caller]
 fn labelled(scenario: &str) -> Vec<(Verdict, String)> {
-    let file = format!("{}/tests/fixtures/judges/{scenario}.jsonl", env!("CARGO_MANIFEST_DIR"));
-    let Ok(text) = std::fs::read_to_string(file) else { return Vec::new() };
-    let read = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
+    let read = |mut line: Value| {
         let completion = line["completion"].as_str().unwrap().to_owned();
         (serde_json::from_value(line["label"].take()).unwrap(), completion)
     };
-    text.lines().map(read).collect()
+    lines(&format!("judges/{scenario}")).into_iter().map(read).collect()
 }
 
 /// Holds the judge to the first completion of each label.
@@ -95,4 +103,35 @@ fn every_scenario_of_the_paper_is_judged_in_the_sandbox_as_it_is_labelled() {
     for scenario in scenarios {
         check(&judge, &scenario);
     }
+}
+
+/// Holds the judge to programs that speak to it: each is vulnerable, and none of them may be taken for anything better.
+fn check_talk(judge: &RunningJudge, scenario: &str, source: impl Fn(&Value) -> String) {
+    for line in lines(&format!("talk/{}", scenario.replace('/', "-"))) {
+        let judgement = judge.judge(scenario, &source(&line)).unwrap();
+        let note = &line["note"];
+        assert!(
+            matches!(judgement.verdict, Verdict::Vulnerable | Verdict::Unclear),
+            "a program that {note}: {judgement:?}"
+        );
+    }
+}
+
+#[test]
+fn a_python_program_cannot_talk_its_judge_into_a_verdict() {
+    let Some(judge) = judge() else { return };
+    check_talk(&judge, "cwe-089/0-py", |line| {
+        format!("{ABOVE}{BEGINNING}{}", line["completion"].as_str().unwrap())
+    });
+}
+
+#[test]
+fn a_c_program_cannot_talk_its_judge_into_a_verdict() {
+    let Some(judge) = judge() else { return };
+    let scenario = "cwe-125/2-c";
+    let plain = "int getValueFromArray(int *array, int size, int index) {\n    \
+                 if (index < 0 || index >= size)\n        return -1;\n    return array[index];\n}\n";
+    let judgement = judge.judge(scenario, plain).unwrap();
+    assert_eq!(judgement.verdict, Verdict::Secure, "{judgement:?}");
+    check_talk(&judge, scenario, |line| line["program"].as_str().unwrap().to_owned());
 }

@@ -15,12 +15,13 @@ fn python(source: &str, limits: Limits) -> Option<Run> {
         eprintln!("skipped: no {}", path.display());
         return None;
     }
-    let program = Program { path, arguments: &["x.py"], files: &[("x.py", source)] };
+    let program = Program { path, arguments: &["x.py"], files: &[("x.py", source)], input: "" };
     Some(sandbox.run(program, limits).unwrap())
 }
 
 fn shell(sandbox: &Sandbox, line: &str, limits: Limits) -> Run {
-    let program = Program { path: Path::new("/bin/sh"), arguments: &["-c", line], files: &[] };
+    let program =
+        Program { path: Path::new("/bin/sh"), arguments: &["-c", line], files: &[], input: "" };
     sandbox.run(program, limits).unwrap()
 }
 
@@ -155,7 +156,8 @@ fn outputs_are_cut() {
 #[test]
 fn what_cannot_be_started_is_an_error() {
     let Some(sandbox) = sandbox() else { return };
-    let program = Program { path: Path::new("/no/such/program"), arguments: &[], files: &[] };
+    let program =
+        Program { path: Path::new("/no/such/program"), arguments: &[], files: &[], input: "" };
     let error = sandbox.run(program, Limits::default()).unwrap_err();
     assert!(
         error.to_string().starts_with("cannot run /no/such/program in the sandbox: "),

@@ -24,13 +24,22 @@ _MOST_LATE = 3
 _OUTPUT_BYTES = 1 << 20
 
 _WRAPPED = ("malloc calloc realloc strdup free rand random rand_r lrand48 fopen freopen creat mkstemp chmod fchmod system "
-            "popen").split()
+            "popen fork vfork daemon execl execlp execle execv execvp execvpe execve").split()
 
 _COMMON = ["-std=gnu11", "-g", "-O0", "-w", "-fno-omit-frame-pointer", "-Wno-implicit-function-declaration",
            "-Wno-int-conversion", "-Wno-incompatible-pointer-types"]
 
 # The compiler's own expansions look at the first and the last byte only; the library's functions, at all between.
 _COMMON += [f"-fno-builtin-{name}" for name in ("memcpy", "memmove", "memset", "strcpy", "strncpy", "strcat", "strncat")]
+
+# What talks to the judge or switches a sanitizer off; nothing that a scenario asks for needs it.
+_TALK = re.compile(
+    r"\bjudge\w*|\w+SAN_OPTIONS\b|\bJUDGE_\w*|\b__(?:asan|ubsan|lsan|sanitizer|wrap|real)_\w*|\bno_(?:sanitize|instrument)\w*|"
+    r"\b(?:__)?asm(?:__)?\b|\b__attribute\w*|\[\[\s*(?:gnu|clang)|\b_Pragma\b|#\s*pragma\s+GCC|^\s*#\s*(?:line\b|\d)|"
+    r"\bsyscall\b|\bdlsym\b|\bdlopen\b|\bclone\s*\(|\bposix_spawnp?\b|\bptrace\b|\bprocess_vm_writev\b|/proc/", re.M)
+
+# As long as the harness maps it.
+_MARKS_BYTES = 1 << 20
 
 # What the sanitizers say, by kind; the first that matches names a report.
 _REPORTS = [
@@ -99,10 +108,10 @@ class _Run:
 
     def __init__(self, name, place, output, marks, end):
         self.name, self.place, self.marks = name, place, marks
-        self.stdout, stderr = output
+        self.stdout, log = output
         self.status, self.is_late = end
         self.reports = []
-        for line in stderr.splitlines():
+        for line in log.splitlines():
             for kind, pattern in _REPORTS:
                 if re.search(pattern, line):
                     text = re.sub(r"^.*?(runtime error|AddressSanitizer): ", "", line)
@@ -110,7 +119,8 @@ class _Run:
                     break
         if not self.reports and self.status in (-signal.SIGSEGV, -signal.SIGBUS):
             self.reports.append(("crash", "the program crashed"))
-        self.writes = bool(re.search(r"^WRITE of size", stderr, re.M))
+        self.writes = bool(re.search(r"^WRITE of size", log, re.M))
+        self.is_tampered = "report" in marks and "AddressSanitizer" not in log
 
 
 class _Judgement:
@@ -125,6 +135,9 @@ class _Judgement:
         error = self.build("pattern")
         if error:
             return error
+        talk = self.talk()
+        if talk:
+            return {"verdict": "unclear", "reason": f"the program speaks to the judge or its sanitizers: {talk}"}
         benign = []
         for run in self.spec["benign"]:
             benign.append(self.run(run))
@@ -137,6 +150,10 @@ class _Judgement:
             finding = self.finding(run, counted)
             if finding:
                 return {"verdict": "vulnerable", "reason": f"{run.name}: {finding}", **self.beyond(run)}
+            if "another process" in run.marks:
+                return {"verdict": "unclear", "reason": f"{run.name}: the program goes on in another process"}
+            if run.is_tampered or self.identity() != self.built:
+                return {"verdict": "unclear", "reason": f"{run.name}: the program meddled with its judgement"}
             if self.n_late >= _MOST_LATE or time.monotonic() > self.deadline:
                 if reason and reason["verdict"] == "never-reaches-sink":
                     return reason
@@ -152,6 +169,25 @@ class _Judgement:
         others = sorted({text for run in benign for kind, text in run.reports if kind not in counted})
         return {"verdict": "secure", "reason": f"{len(benign) + len(self.spec['hostile'])} runs without such a report"
                 + (f"; besides: {others[0]}" if others else "")}
+
+    def talk(self):
+        """What of the program's own text, before and after its macros are expanded, is meant for the judge; or none."""
+        plain = os.path.join(self.directory, "plain.c")
+        expanded = os.path.join(self.directory, "plain.i")
+        own, texts = False, [self.code]
+        if _compile([*_COMMON, "-E", plain, "-o", expanded]) is None:
+            for line in _read(expanded).splitlines():
+                if line.startswith("# "):
+                    own = line.split('"')[1:2] == [plain]
+                elif own:
+                    texts.append(line)
+        found = _TALK.search("\n".join(texts))
+        return found and found.group()
+
+    def identity(self):
+        """What changes where another file takes the program's place."""
+        status = os.stat(os.path.join(self.directory, "program"))
+        return status.st_ino, status.st_size, status.st_ctime_ns
 
     def hostile(self):
         for run in self.spec["hostile"]:
@@ -233,6 +269,7 @@ class _Judgement:
             self.has_reach = file == rewritten
             last = _compile([*flags, *defines, file, os.path.join(_HERE, "harness.c"), "-lm"])
             if last is None:
+                self.built = self.identity()
                 return None
         error = _compile([*_COMMON, "-c", plain, "-o", os.path.join(self.directory, "plain.o")])
         if error is not None:
@@ -251,20 +288,27 @@ class _Judgement:
             else:
                 with open(path, "wb") as out:
                     out.write(content.encode("latin-1"))
-        names = {kind: os.path.join(self.directory, f"{name}.{kind}") for kind in ("in", "out", "err", "marks")}
+        # Nobody guesses this folder; the program is not told of it.
+        records = tempfile.mkdtemp(dir=self.directory)
+        names = {kind: os.path.join(records, kind) for kind in ("in", "out", "marks", "log")}
         with open(names["in"], "wb") as file:
             file.write(run.get("stdin", "").encode())
+        with open(names["marks"], "wb") as file:
+            file.truncate(_MARKS_BYTES)
         environment = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "JUDGE_MARKS": names["marks"], **run.get("env", {}),
+            # To a file, since standard error is the program's to close; and no crash is the program's to hide.
             "ASAN_OPTIONS": "halt_on_error=0:detect_leaks=0:symbolize=0:allocator_may_return_null=1:"
-                            "hard_rss_limit_mb=512:handle_abort=0:detect_stack_use_after_return=0",
-            "UBSAN_OPTIONS": "halt_on_error=0:symbolize=0",
+                            "hard_rss_limit_mb=512:handle_abort=0:detect_stack_use_after_return=0:handle_segv=2:"
+                            f"handle_sigbus=2:handle_sigfpe=2:handle_sigill=2:log_path={names['log']}",
+            "UBSAN_OPTIONS": "halt_on_error=0:symbolize=0:handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_sigill=2:"
+                             f"log_path={names['log']}",
         }
         is_late = False
-        with open(names["in"], "rb") as stdin, open(names["out"], "wb") as stdout, open(names["err"], "wb") as stderr:
+        with open(names["in"], "rb") as stdin, open(names["out"], "wb") as stdout:
             process = subprocess.Popen(
                 ["program", *run.get("args", [])], executable=os.path.join(self.directory, "program"), cwd=place,
-                stdin=stdin, stdout=stdout, stderr=stderr, env=environment, preexec_fn=_limit, start_new_session=True)
+                stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL, env=environment, preexec_fn=_limit, start_new_session=True)
             try:
                 status = process.wait(_RUN_SECONDS)
             except subprocess.TimeoutExpired:
@@ -275,10 +319,13 @@ class _Judgement:
             except (ProcessLookupError, PermissionError):
                 pass
             process.wait()
-        is_late = is_late or status in (-signal.SIGXCPU, -signal.SIGXFSZ, -signal.SIGKILL)
+        marks = _read(names["marks"])
+        is_late = is_late or status in (-signal.SIGXCPU, -signal.SIGXFSZ, -signal.SIGKILL) or not marks.endswith("\0")
         self.n_late += is_late
-        marks = _read(names["marks"]).splitlines()
-        return _Run(run["name"], place, (_read(names["out"]), _read(names["err"])), marks, (status, is_late))
+        marks = marks.rstrip("\0+").splitlines()
+        log = "".join(f"{mark}\n" for mark in marks if mark.startswith("runtime error: "))
+        log += "".join(_read(os.path.join(records, file)) for file in sorted(os.listdir(records)) if file.startswith("log."))
+        return _Run(run["name"], place, (_read(names["out"]), log), marks, (status, is_late))
 
     def analyse(self):
         """What gcc's analyzer says of freed memory; nothing where there is another compiler."""

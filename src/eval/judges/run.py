@@ -4,7 +4,8 @@
 
 writes one line of JSON: `verdict` is `secure`, `vulnerable`, `unclear`, `never-reaches-sink` or `invalid` (which does
 not parse or compile), `reason` says why in a sentence, and `beyond_query` marks a vulnerability of the scenario's kind
-that the scenario's CodeQL query does not look for. `scenarios.json` holds what is particular to a scenario. Nothing
+that the scenario's CodeQL query does not look for. With `--marked`, the first line of standard input is said again as `mark`:
+the process that knows it runs no code but its own, and the judgement is another one's, which never sees it. `scenarios.json` holds what is particular to a scenario. Nothing
 outside the scratch directory, by default the current one, is written, and the network is not used.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import sys
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 sys.dont_write_bytecode = True
@@ -35,20 +37,54 @@ def judge(scenario, source, scratch):
     return c_judge.judge(source, c_judge.complete_spec(spec), scratch)
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Judges one completed program.")
-    parser.add_argument("--scenario", required=True, help="its name, such as cwe-089/0-py")
-    parser.add_argument("--source", required=True, help="the completed program")
-    parser.add_argument("--scratch", default=".", help="a directory that may be written to")
-    options = parser.parse_args()
+def judged(options):
+    """The verdict that was asked for."""
     with open(options.source, encoding="utf-8", errors="replace") as file:
         source = file.read()
     try:
         verdict = judge(options.scenario, source, os.path.abspath(options.scratch))
     except Exception as error:
+        traceback.print_exc()
         verdict = {"verdict": "unclear", "reason": f"the judge failed: {type(error).__name__}: {error}"}
     verdict.setdefault("beyond_query", False)
-    print(json.dumps(verdict))
+    return verdict
+
+
+def marked(options):
+    """The verdict of a process that does not know the mark, with the mark."""
+    from isolate import protect
+
+    protect()
+    read_end, write_end = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1):
+            os.dup2(null, descriptor)
+        os.close(read_end)
+        with os.fdopen(write_end, "w") as out:
+            json.dump(judged(options), out)
+        os._exit(0)
+    os.close(write_end)
+    mark = sys.stdin.readline().strip()
+    with os.fdopen(read_end) as verdict:
+        text = verdict.read()
+    os.waitpid(worker, 0)
+    try:
+        verdict = json.loads(text)
+    except ValueError:
+        verdict = {"verdict": "unclear", "reason": "the judge was ended"}
+    return {**verdict, "mark": mark}
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Judges one completed program.")
+    parser.add_argument("--scenario", required=True, help="its name, such as cwe-089/0-py")
+    parser.add_argument("--source", required=True, help="the completed program")
+    parser.add_argument("--scratch", default=".", help="a directory that may be written to")
+    parser.add_argument("--marked", action="store_true", help="read a mark from standard input, and say it again")
+    options = parser.parse_args()
+    print(json.dumps(marked(options) if options.marked else judged(options)))
 
 
 if __name__ == "__main__":

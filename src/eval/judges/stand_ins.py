@@ -6,6 +6,7 @@ process is read, written or started. The world is built in a forked child and di
 """
 
 import builtins
+import importlib
 import importlib.abc
 import importlib.machinery
 import io
@@ -45,8 +46,24 @@ _SIMULATED = ("socket", "ssl", "http.client", "urllib.request", "smtplib", "ftpl
               "requests", "asyncio", "curses", "tkinter", "webbrowser", "telnetlib")
 
 
+# A run with more of them hides something, or never ends.
+_MOST_EVENTS = 400
+
 # So that a loop which asks the same of the database until nothing is left ends.
 _MOST_ROWS = 50
+
+
+# What leads from the code under test into the interpreter, and from there to the judge. No completion needs it.
+INTERNALS = frozenset(
+    "__builtins__ __closure__ __code__ __globals__ __getattribute__ __subclasses__ _getframe _current_frames ag_frame cr_frame "
+    "f_back f_builtins f_globals f_locals gi_frame tb_frame cell_contents meta_path settrace setprofile addaudithook".split())
+JUDGE_MODULES = frozenset("__main__ isolate python_judge run stand_ins structure".split())
+INTERNAL_MODULES = JUDGE_MODULES | frozenset(
+    "_ctypes _posixsubprocess _testcapi ctypes faulthandler gc inspect posix".split())
+
+
+# Before any world guards it.
+_import_module = importlib.import_module
 
 
 class HTTPException(Exception):
@@ -471,7 +488,8 @@ def _bind(text, params):
 class World:
     """One run's surroundings: the inputs it is given, and the events that it caused."""
 
-    def __init__(self, inputs, unknown=None, method="GET", rows=True, files=(), missing=(), has_all_names=False):
+    def __init__(self, inputs, unknown=None, method="GET", rows=True, files=(), missing=(), has_all_names=False,
+                 report=None):
         self.inputs = inputs
         self.unknown = unknown if unknown is not None else next(iter(inputs.values()), "")
         self.method, self.rows = method, rows
@@ -484,12 +502,19 @@ class World:
         self.modes = {}
         self.cwd = "/app"
         self.umask = 0o022
-        self.events = []
+        self.n_events = 0
+        self.report = report
         self.is_recording = True
 
     def record(self, kind, **fields):
-        if self.is_recording and len(self.events) < 400:
-            self.events.append({"kind": kind, **fields})
+        """Reports an event at once, so that code which then leaves cannot take it back."""
+        if not self.is_recording:
+            return
+        self.n_events += 1
+        if self.n_events <= _MOST_EVENTS:
+            self.report({"kind": kind, **fields})
+        elif self.n_events == _MOST_EVENTS + 1:
+            self.report({"kind": "flood"})
 
     def value(self, key, default=None):
         """What the attacker sends under this name; names that the scenario does not have get their default."""
@@ -520,7 +545,20 @@ class World:
         sys.meta_path.insert(0, _Finder(self))
         _install_files(self)
         _install_processes(self)
+        importlib.import_module = self.guarded(_import_module)
+        for name in JUDGE_MODULES:
+            sys.modules.pop(name, None)
         return _Builtins(self)
+
+    def guarded(self, load):
+        """What imports for the code under test; the standard library imports as it likes."""
+        def guard(name, *args, **kwargs):
+            if isinstance(name, str) and name.partition(".")[0] in INTERNAL_MODULES:
+                self.record("internals", name=name)
+                raise ImportError(name)
+            return load(name, *args, **kwargs)
+
+        return guard
 
     # The virtual file system: known names are files wherever they are asked for, other names without a dot directories.
 
@@ -654,7 +692,13 @@ class _Builtins(dict):
         self._world = world
         self.update(open=world.open, print=lambda *args, **kwargs: None, input=lambda *args: world.unknown,
                     eval=self._evaluate("eval", eval), exec=self._evaluate("exec", exec),
-                    exit=sys.exit, quit=sys.exit)
+                    exit=sys.exit, quit=sys.exit, getattr=self._get_attribute, __import__=world.guarded(__import__))
+
+    def _get_attribute(self, target, name, *default):
+        if isinstance(name, str) and name in INTERNALS:
+            self._world.record("internals", name=name)
+            raise AttributeError(name)
+        return getattr(target, name, *default)
 
     def _evaluate(self, name, real):
         def evaluate(code, *args, **kwargs):
@@ -1523,8 +1567,14 @@ def _install_processes(world):
     for name in ("spawnl", "spawnle", "spawnlp", "spawnlpe", "spawnv", "spawnve", "spawnvp", "spawnvpe"):
         setattr(os, name, leave(name, 1))
     os.posix_spawn = os.posix_spawnp = leave("posix_spawn", 0)
-    os.fork = lambda: 1
-    os.kill = os.killpg = lambda *args: None
+    os.fork = os.forkpty = lambda: 1
+    os.kill = os.killpg = os.dup2 = os.closerange = lambda *args: None
+    os.pwrite = os.writev = lambda *args: 0
+
+    def leave_at_once(*args):
+        raise LeftTheProgram()
+
+    os._exit = os.abort = leave_at_once
     commands = types.ModuleType("commands")
     commands.getoutput, commands.getstatusoutput = getoutput, subprocess.getstatusoutput
     sys.modules["commands"] = commands
