@@ -22,6 +22,9 @@ pub mod serve;
 pub mod session;
 pub mod train;
 
+/// What is logged unless something else is asked for.
+const DEFAULT_LOG: &str = "warn";
+
 /// Inline code completions from local models, security-hardened while they are decoded.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -67,8 +70,13 @@ impl Cli {
     /// What is logged. User code appears at `trace` only.
     pub fn log_filter(&self) -> EnvFilter {
         // What the HTTP client traces are headers, of which some are secrets.
-        let ours = self.log.as_deref().unwrap_or("warn");
-        EnvFilter::new(format!("{ours},ureq=off,ureq_proto=off"))
+        let filter =
+            |ours: &str| EnvFilter::builder().parse(format!("{ours},ureq=off,ureq_proto=off"));
+        let asked = self.log.as_deref().unwrap_or(DEFAULT_LOG);
+        filter(asked).unwrap_or_else(|error| {
+            output::remark(format_args!("--log {asked}: {error}; logging {DEFAULT_LOG} instead"));
+            filter(DEFAULT_LOG).expect("a fixed filter")
+        })
     }
 
     /// Runs the command. A panic is an error as well.
