@@ -80,8 +80,13 @@ fn a_full_device_is_a_message_and_a_failure() {
 #[test]
 fn standard_error_that_takes_nothing_changes_no_result() {
     let machine = machine();
-    for line in ["models list", "models verify", "complete FILE:2 --max-tokens 4 --log trace", "no", "models list --log a=b=c"]
-    {
+    for line in [
+        "models list",
+        "models verify",
+        "complete FILE:2 --max-tokens 4 --log trace",
+        "no",
+        "models list --log a=b=c",
+    ] {
         let whole = command(&machine, line).output().unwrap();
         let full = File::options().write(true).open("/dev/full").unwrap();
         let (reader, closed) = pipe().unwrap();

@@ -16,7 +16,7 @@ const CLOSED_PIPE: u8 = 141;
 
 /// Standard output did not take a result.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write to standard output: {0}")]
+#[error("cannot write to standard output")]
 pub struct Unwritable(#[from] io::Error);
 
 /// Standard output, for results: `writeln!(out(), "…")?`.

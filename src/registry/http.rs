@@ -91,7 +91,10 @@ impl Client {
             ureq::Error::HostNotFound if self.proxy.is_none() => {
                 format!("{text}; behind a proxy, HTTPS_PROXY must name it")
             }
-            _ => text,
+            _ => match &self.proxy {
+                Some(proxy) => format!("{text} (through the proxy of {proxy})"),
+                None => text,
+            },
         }
     }
 }

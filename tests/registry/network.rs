@@ -1,7 +1,7 @@
 //! Networks of companies: authorities of their own, proxies, mirrors, and hubs that send elsewhere.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -38,6 +38,9 @@ _TALK = re.compile(
     r"\b(?:__)?asm(?:__)?\b|\b__attribute\w*|\[\[\s*(?:gnu|clang)|\b_Pragma\b|#\s*pragma\s+GCC|^\s*#\s*(?:line\b|\d)|"
     r"\bsyscall\b|\bdlsym\b|\bdlopen\b|\bclone\s*\(|\bposix_spawnp?\b|\bptrace\b|\bprocess_vm_writev\b|/proc/", re.M)
 
+# What every report of undefined behaviour has before its message.
+_RUNTIME_ERROR = "runtime error: "
+
 # As long as the harness maps it.
 _MARKS_BYTES = 1 << 20
 
@@ -323,8 +326,12 @@ class _Judgement:
         is_late = is_late or status in (-signal.SIGXCPU, -signal.SIGXFSZ, -signal.SIGKILL) or not marks.endswith("\0")
         self.n_late += is_late
         marks = marks.rstrip("\0+").splitlines()
-        log = "".join(f"{mark}\n" for mark in marks if mark.startswith("runtime error: "))
-        log += "".join(_read(os.path.join(records, file)) for file in sorted(os.listdir(records)) if file.startswith("log."))
+        # A mark begins a message with a capital, a report does not.
+        messages = [mark.partition(_RUNTIME_ERROR)[2] for mark in marks if mark.startswith(_RUNTIME_ERROR)]
+        log = "".join(f"{_RUNTIME_ERROR}{message[:1].lower()}{message[1:]}\n" for message in messages)
+        files = [_read(os.path.join(records, file)) for file in sorted(os.listdir(records)) if file.startswith("log.")]
+        # All but the report of the harness that woke the sanitizer.
+        log += "".join(line for text in files for line in text.splitlines(True) if "/harness.c:" not in line)
         return _Run(run["name"], place, (_read(names["out"]), log), marks, (status, is_late))
 
     def analyse(self):
