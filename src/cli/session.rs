@@ -81,22 +81,7 @@ impl Session {
             sample,
             unfinished: self.unfinished,
         };
-        let (fail, failure) = oneshot::channel();
-        let mut fail = Some(fail);
-        let mut show = |suggestion: &Suggestion| {
-            if let Err(error) = on_partial(suggestion)
-                && let Some(fail) = fail.take()
-            {
-                // Its other end is waited for below, unless the answer came first.
-                let _ = fail.send(error);
-            }
-        };
-        let answer = self.runtime.block_on(async {
-            tokio::select! {
-                Ok(error) = failure => Err(error),
-                answer = self.completer.complete(query, &self.settings, &mut show) => Ok(answer),
-            }
-        })?;
+        let answer = self.answer(query, &mut on_partial)?;
         let asked = match answer {
             Answer::Suggestion(suggestion) => {
                 let explanation = self.explain(suggestion.id)?;
@@ -107,6 +92,30 @@ impl Session {
         };
         self.completer.forget(&document);
         Ok(asked)
+    }
+
+    /// Waits for the answer, or for the first failure of `on_partial`.
+    fn answer(
+        &self,
+        query: Query,
+        on_partial: &mut (dyn FnMut(&Suggestion) -> Result<(), Unwritable> + Send),
+    ) -> Result<Answer, Unwritable> {
+        let (fail, failure) = oneshot::channel();
+        let mut fail = Some(fail);
+        let mut show = |suggestion: &Suggestion| {
+            if let Err(error) = on_partial(suggestion)
+                && let Some(fail) = fail.take()
+            {
+                // Its other end is waited for below, unless the answer came first.
+                let _ = fail.send(error);
+            }
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                Ok(error) = failure => Err(error),
+                answer = self.completer.complete(query, &self.settings, &mut show) => Ok(answer),
+            }
+        })
     }
 
     /// What is known about a suggestion, also while it is being decoded.
