@@ -12,7 +12,7 @@ use crate::adapted_pair::Machine;
 const COMMANDS: [&str; 12] = [
     "--help",
     "--version",
-    "help complete",
+    "complete --help",
     "models list",
     "models verify",
     "models pull big",

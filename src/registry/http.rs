@@ -87,7 +87,10 @@ impl Client {
             ureq::Error::ConnectProxyFailed(reason) => format!("{proxy}: {reason}"),
             // The address may hold a password.
             ureq::Error::BadUri(_) => "the hub's address cannot be used".to_owned(),
-            _ if text.contains("UnknownIssuer") => format!("{text}: {UNKNOWN_ISSUER}"),
+            // A bad signature is another authority of the same name.
+            _ if ["UnknownIssuer", "BadSignature"].iter().any(|kind| text.contains(kind)) => {
+                format!("{text}: {UNKNOWN_ISSUER}")
+            }
             ureq::Error::HostNotFound if self.proxy.is_none() => {
                 format!("{text}; behind a proxy, HTTPS_PROXY must name it")
             }
