@@ -26,7 +26,7 @@ pub struct ServeArgs {
     no_reuse: bool,
 }
 
-/// Serves until the editor says `exit` or closes standard input.
+/// Serves until the editor says `exit`, closes standard input or is gone.
 ///
 /// # Errors
 /// If the runtime or the engine's thread cannot start.
