@@ -88,7 +88,9 @@ impl Part {
     fn of(globs: &[(Glob, usize)]) -> Vec<Self> {
         let compiled = |globs: &[(Glob, usize)]| {
             let mut set = GlobSetBuilder::new();
-            globs.iter().for_each(|(glob, _)| drop(set.add(glob.clone())));
+            for (glob, _) in globs {
+                set.add(glob.clone());
+            }
             let pattern_idx = globs.iter().map(|(_, idx)| *idx).collect();
             Some(Self { set: set.build().ok()?, pattern_idx })
         };
