@@ -36,6 +36,10 @@ impl Links {
     }
 
     /// Asks the file system on another thread. Only inside a tokio runtime.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file system may never answer, and only a thread of its own can wait for it"
+    )]
     pub fn look_up(path: PathBuf) -> Self {
         let (answer, links) = watch::channel(None);
         tokio::spawn(async move {
