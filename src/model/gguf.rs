@@ -1,8 +1,8 @@
 //! A GGUF file: metadata, and tensors by name, read straight from the mapped file.
 //!
-//! The one memory map of the program. A [`header`] is held against the file's length before anything is made of it, so
+//! The one memory map of the program. A `header` is held against the file's length before anything is made of it, so
 //! that a truncated or corrupted file ends in an [`Error`] that names the key or the tensor. A model that llama.cpp's
-//! `llama-gguf-split` wrote in several files is one here: its first part is opened, and finds the others ([`parts`]).
+//! `llama-gguf-split` wrote in several files is one here: its first part is opened, and finds the others (`parts`).
 
 mod header;
 mod parts;
