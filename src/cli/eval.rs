@@ -1,6 +1,7 @@
 //! `cosec-ls eval …`: how secure, how correct and how fast completions are, with and without hardening, measured here.
 
 pub mod compare;
+mod editor;
 pub mod functional;
 pub mod judged;
 pub mod keystrokes;
