@@ -105,6 +105,7 @@ fn request(text: &str, document: &str, tag: u64, max_tokens: usize) -> Request {
     Request {
         document: DocumentId(Arc::from(document)),
         prompt: Prompt {
+            header: None,
             above,
             left: String::new(),
             suffix: String::new(),

@@ -28,11 +28,12 @@ pub mod file_rules;
 pub mod finished;
 pub mod job;
 pub mod journal;
-pub mod links;
 pub mod lexical;
+pub mod links;
 pub mod memory;
 pub mod path_globs;
 pub mod question;
+pub mod shown_path;
 pub mod style;
 pub mod surroundings;
 pub mod trigger;
@@ -52,6 +53,9 @@ pub struct Query {
     pub path: Option<PathBuf>,
     /// Where the symbolic links of that path lead.
     pub links: Links,
+    /// What the models are told of where that is: the path from its workspace folder ([`shown_path::relative`]); absent for
+    /// buffers without a name.
+    pub name: Option<String>,
     /// The text at the time of the question.
     pub snapshot: Document,
     /// The cursor; at most the length of the text, on a character boundary.

@@ -184,7 +184,9 @@ pub struct Settings {
     pub debounce_ms: u64,
     /// Whether the prompt is evaluated in idle time, before anybody asks. By default, true.
     pub prefill_ahead: bool,
-    /// Most tokens of the prompt before the cursor's line. By default, 1,024.
+    /// Whether the models are told the file's path, relative to its workspace folder. By default, true.
+    pub path_in_prompt: bool,
+    /// Most tokens of the prompt before the cursor: path, lines above and the cursor's line. By default, 1,024.
     pub prefix_tokens: usize,
     /// Most tokens of the prompt after the cursor. By default, 256.
     pub suffix_tokens: usize,
@@ -227,6 +229,7 @@ impl Default for Settings {
             early_answer_ms: 1_500,
             debounce_ms: 75,
             prefill_ahead: true,
+            path_in_prompt: true,
             prefix_tokens: 1024,
             suffix_tokens: 256,
             threads: 0,

@@ -38,7 +38,7 @@ pub struct Request {
     pub document: DocumentId,
     /// The text around the cursor.
     pub prompt: Prompt,
-    /// Most prompt tokens before the cursor's line, and after the cursor.
+    /// Most prompt tokens before and after the cursor; less where the models' context does not hold them.
     pub budget: PromptBudget,
     /// The law by which tokens are chosen.
     pub decoding: Decoding,
@@ -66,12 +66,14 @@ pub struct Hint {
     pub document: DocumentId,
     /// The text around the cursor, or where it is expected.
     pub prompt: Prompt,
-    /// Most prompt tokens before the cursor's line, and after the cursor.
+    /// Most prompt tokens before and after the cursor; less where the models' context does not hold them.
     pub budget: PromptBudget,
     /// How much of the prompt is known.
     pub reach: Reach,
     /// Who will choose the tokens, and so whose caches are filled.
     pub mode: Mode,
+    /// Most tokens that will be decoded: the prompt leaves room for them.
+    pub max_tokens: usize,
 }
 
 /// What a running request says: any number of `Text`, then exactly one `Done`.

@@ -250,7 +250,8 @@ fn list(attempts: &[Attempt]) -> String {
 
 /// What helps where a source beyond this machine might have had the file.
 fn remedy(name: &str, attempts: &[Attempt]) -> String {
-    let is_beyond = |attempt: &Attempt| matches!(attempt.error, Error::Source(_) | Error::Offline { .. });
+    let is_beyond =
+        |attempt: &Attempt| matches!(attempt.error, Error::Source(_) | Error::Offline { .. });
     match attempts.iter().any(is_beyond) {
         true => format!("; `cosec-ls models pull {name}` tries again"),
         false => String::new(),

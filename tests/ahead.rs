@@ -33,11 +33,18 @@ fn document(name: &str) -> DocumentId {
 
 fn prompt(above: &str, left: &str) -> Prompt {
     let suffix = "\n    return row\n".to_owned();
-    Prompt { above: above.to_owned(), left: left.to_owned(), suffix, layout: Layout::FillInMiddle }
+    Prompt { above: above.to_owned(), left: left.to_owned(), suffix, ..Prompt::default() }
 }
 
 fn hint(name: &str, prompt: Prompt, reach: Reach) -> Hint {
-    Hint { document: document(name), prompt, budget: BUDGET, reach, mode: Mode::Cosec }
+    Hint {
+        document: document(name),
+        prompt,
+        budget: BUDGET,
+        reach,
+        mode: Mode::Cosec,
+        max_tokens: 8,
+    }
 }
 
 fn request(name: &str, prompt: Prompt) -> Request {
@@ -144,6 +151,31 @@ fn a_hint_about_the_head_helps_wherever_the_cursor_is() {
     let (first_lines, _) = ABOVE.split_once("    cursor").unwrap();
     let (_, stats) = worker.serve(request("a", prompt(first_lines, "    x")));
     assert_eq!(stats.reused_tokens, 1 + first_lines.len(), "a token of the tiny models is a byte");
+}
+
+#[test]
+fn prompt_and_answer_fit_the_context() {
+    let mut worker = Worker::new();
+    let context = worker.pair.base.context();
+    let lines = "x = 1\n".repeat(300);
+    for (max_tokens, most_prompt) in [(8, context - 8), (100, context - 100), (9999, context / 2)] {
+        for left in ["    cursor.execute(", &"y".repeat(2000)] {
+            let mut prompt = prompt(&lines, left);
+            prompt.suffix.clone_from(&lines);
+            let budget = PromptBudget { prefix_tokens: 4000, suffix_tokens: 4000 };
+            let ahead = Hint { budget, max_tokens, ..hint("a", prompt.clone(), Reach::Cursor) };
+            assert!(worker.prefill(ahead) <= 2 * most_prompt);
+            let request = Request { budget, max_tokens, ..request("a", prompt) };
+            let (tokens, stats) = worker.serve(request);
+            assert!(stats.prompt_tokens <= most_prompt, "{max_tokens}: {stats:?}");
+            assert!(stats.prompt_tokens > most_prompt / 3, "{max_tokens}: {stats:?}");
+            assert!(stats.prompt_tokens + tokens.len() <= context, "{stats:?}");
+            assert!(
+                stats.base_prefill_tokens <= 1,
+                "the hint framed the very same prompt: {stats:?}"
+            );
+        }
+    }
 }
 
 #[test]

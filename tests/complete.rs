@@ -1,7 +1,7 @@
 //! The completer as an editor uses it, on a backend that follows a script, under a paused clock.
 
-mod budget;
 mod beside;
+mod budget;
 mod script;
 mod session;
 mod white_space;
@@ -609,4 +609,51 @@ async fn closing_a_document_ends_its_question() {
     assert!(matches!(pending.answer().await, Answer::Superseded));
     run.cancelled().await;
     assert_eq!(insert_of(&bench.suggest("x = $0\n", "1;").await), "1;");
+}
+
+fn path_of(run: &script::Run) -> Option<String> {
+    run.request.prompt.header.as_ref().map(|header| header.path.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_models_are_told_the_path_and_the_language() {
+    let mut bench = bench();
+    for (name, expected) in [
+        (Some("src/a.c"), "src/a.c"),
+        (Some("src\\a\n.c"), "src/a.c"),
+        (Some("ghp_16C7e42F292c6912E7710c838347Ae178B4a/a.c"), "a.c"),
+        (Some("5d41402abc4b2a76b9719d911017c592.c"), "untitled.c"),
+        (None, "untitled.c"),
+    ] {
+        let document = DocumentId(format!("file:///w/{name:?}").into());
+        let query = Query { document, name: name.map(str::to_owned), ..query("x = $0\n") };
+        let _pending = bench.ask(query).await;
+        assert_eq!(path_of(&bench.run().await).as_deref(), Some(expected), "{name:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_path_is_told_only_if_it_may_be() {
+    let mut bench = bench();
+    bench.settings.path_in_prompt = false;
+    let _first = bench.ask_at("x = $0\n").await;
+    let without = bench.run().await;
+    assert_eq!(path_of(&without), None);
+    bench.settings.path_in_prompt = true;
+    let _second = bench.ask_at("x = $0\n").await;
+    let with = bench.run().await;
+    assert_eq!(path_of(&with).as_deref(), Some("a.c"));
+    assert_ne!(with.request.seed, without.request.seed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suggestion_of_another_name_is_not_remembered() {
+    let mut bench = bench();
+    assert_eq!(insert_of(&bench.suggest("x = $0\n", "1;").await), "1;");
+    let renamed = Query { name: Some("src/b.c".to_owned()), ..query("x = $0\n") };
+    let pending = bench.ask(renamed).await;
+    let run = bench.run().await;
+    assert_eq!(path_of(&run).as_deref(), Some("src/b.c"));
+    run.answer("2;");
+    assert_eq!(insert_of(&pending.answer().await), "2;");
 }

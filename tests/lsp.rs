@@ -10,6 +10,7 @@ mod inline_completion;
 mod lifecycle;
 mod lines;
 mod out_of_step;
+mod paths;
 mod progress;
 mod rim;
 mod scripted_backend;

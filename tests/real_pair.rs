@@ -39,6 +39,7 @@ fn request(left: &str, mode: Mode, max_tokens: usize) -> Request {
     Request {
         document: DocumentId(Arc::from("find_user.py")),
         prompt: Prompt {
+            header: None,
             above: ABOVE.to_owned(),
             left: left.to_owned(),
             suffix: BELOW.to_owned(),

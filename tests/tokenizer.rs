@@ -345,12 +345,13 @@ fn the_beginning_of_text_stands_before_every_kind_of_prompt() {
         m.set(BOS, Value::U32(257));
     });
     let tokenizer = tokenizer.unwrap();
-    let fim = FimTokens { prefix: 258, suffix: 259, middle: 260 };
+    let fim = FimTokens { prefix: 258, suffix: 259, middle: 260, file: None };
     let budget = PromptBudget { prefix_tokens: 100, suffix_tokens: 100 };
     for (layout, start) in [(Layout::FillInMiddle, &[257, 258][..]), (Layout::LeftToRight, &[257])]
     {
         let above = "x\n".to_owned();
-        let prompt = Prompt { above, left: "yz".to_owned(), suffix: "\n".to_owned(), layout };
+        let (left, suffix) = ("yz".to_owned(), "\n".to_owned());
+        let prompt = Prompt { header: None, above, left, suffix, layout };
         let framed = frame(&prompt, &tokenizer, Some(fim), budget).unwrap().tokens;
         assert!(framed.starts_with(start), "{layout:?}: {framed:?}");
         assert_eq!(framed.iter().filter(|&&token| token == 257).count(), 1);

@@ -1,12 +1,13 @@
 //! `cosec-ls complete FILE:LINE[:COLUMN]`: the editor's completion, in a terminal or a script.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
+use crate::complete::shown_path::relative;
 use crate::complete::{Explanation, Reason, Suggestion};
 use crate::config::{DraftTokens, Mode, Settings, ranges};
 use crate::engine::{Finish, RequestStats, Role, State, TokenTrace};
@@ -60,6 +61,8 @@ pub struct Place {
     pub name: String,
     /// Absent for text that is in no file.
     pub path: Option<PathBuf>,
+    /// What the models are told of where that is; absent for text that is in no file.
+    pub shown: Option<String>,
     /// The whole text.
     pub text: String,
     /// Language id, as editors call it.
@@ -128,7 +131,9 @@ impl Place {
         let cursor = locate(&text, line, column).with_context(|| path.to_owned())?;
         let path = std::path::absolute(path).with_context(|| path.to_owned())?;
         let language = language_of_text(&path, &text).to_owned();
-        Ok(Self { name: path.display().to_string(), path: Some(path), text, language, cursor })
+        let shown = relative(&path, &folder_of(&path));
+        let name = path.display().to_string();
+        Ok(Self { name, path: Some(path), shown, text, language, cursor })
     }
 
     /// The end of a text that is in no file.
@@ -136,6 +141,7 @@ impl Place {
         Self {
             name: "untitled".to_owned(),
             path: None,
+            shown: None,
             text: text.to_owned(),
             language: language.to_owned(),
             cursor: text.len(),
@@ -148,6 +154,12 @@ impl Place {
         let cursor = ByteIdx(self.cursor);
         document.slice(document.line_start(cursor)..cursor)
     }
+}
+
+/// What an editor would have opened as a folder: the repository that the file is in, or else the current directory.
+fn folder_of(path: &Path) -> Vec<PathBuf> {
+    let repository = path.ancestors().skip(1).find(|folder| folder.join(".git").exists());
+    repository.map(Path::to_owned).or_else(|| std::env::current_dir().ok()).into_iter().collect()
 }
 
 /// `FILE:LINE:COLUMN` or `FILE:LINE`; the file's name may hold colons.

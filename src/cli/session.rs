@@ -6,7 +6,9 @@ use anyhow::{Context, Result, bail};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-use crate::complete::{Answer, Completer, Explanation, Links, Query, Suggestion, Trigger, Unfinished};
+use crate::complete::{
+    Answer, Completer, Explanation, Links, Query, Suggestion, Trigger, Unfinished,
+};
 use crate::config::Settings;
 use crate::engine::local::{LocalEngine, Reuse};
 use crate::engine::{Backend, DocumentId, State};
@@ -73,6 +75,7 @@ impl Session {
             document: document.clone(),
             path: place.path.clone(),
             links: place.path.as_deref().map_or_else(Links::none, Links::now),
+            name: place.shown.clone(),
             snapshot: Document::new(&place.text, 0, &place.language),
             cursor: ByteIdx(place.cursor),
             trigger: Trigger::Invoked,

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::ask::{hint, terms};
+use super::ask::{File, hint, terms};
 use super::file_names::FileNames;
 use super::trigger::admit;
 use super::{Completer, Links, Trigger};
@@ -21,6 +21,8 @@ pub struct Prospect {
     pub path: Option<PathBuf>,
     /// Where the symbolic links of that path lead.
     pub links: Links,
+    /// What the models are told of where that is; as in [`Query`](super::Query).
+    pub name: Option<String>,
     /// The text as it is.
     pub snapshot: Document,
     /// The cursor; absent while nothing tells where in the document it is.
@@ -47,7 +49,9 @@ impl Completer {
         let hint = {
             let state = self.shared.backend.state();
             let state = state.borrow();
-            let terms = terms(settings, &rules, &names, document.language(), &state);
+            let name = prospect.name.as_deref();
+            let file = File { names: &names, name, language: document.language() };
+            let terms = terms(settings, &rules, file, &state);
             hint(prospect, &terms, settings, &state)
         };
         if let Some(hint) = hint {

@@ -8,12 +8,13 @@ use super::Trigger;
 use super::ahead::Prospect;
 use super::file_names::FileNames;
 use super::file_rules::FileRules;
+use super::shown_path::header;
 use super::surroundings::Surroundings;
 use super::trigger::{Extent, extent, stop_rules};
 use crate::config::{Decoding, MultiLine, Settings};
 use crate::engine::{DocumentId, Hint, LoadedProfile, PromptBudget, Reach, Request, State};
 use crate::prompt::window::{WindowBudget, prompt_at};
-use crate::prompt::{Layout, Prompt};
+use crate::prompt::{Header, Layout, Prompt};
 use crate::text::{ByteIdx, Document};
 
 /// The settings that a suggestion was made under: under others it is not remembered.
@@ -24,6 +25,18 @@ pub struct Terms {
     multi_line: MultiLine,
     max_lines: usize,
     max_tokens: usize,
+    header: Option<Header>,
+}
+
+/// What is known of a file beside its text.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'a> {
+    /// For path globs.
+    pub names: &'a FileNames,
+    /// For the models; absent for buffers without a name.
+    pub name: Option<&'a str>,
+    /// The editor's language id.
+    pub language: &'a str,
 }
 
 /// A place where something is to be completed.
@@ -46,13 +59,8 @@ pub struct Place {
 }
 
 /// The terms for one file under the current settings and models.
-pub fn terms(
-    settings: &Settings,
-    rules: &FileRules,
-    names: &FileNames,
-    language: &str,
-    state: &State,
-) -> Terms {
+pub fn terms(settings: &Settings, rules: &FileRules, file: File<'_>, state: &State) -> Terms {
+    let File { names, name, language } = file;
     let mut decoding = loaded(state).map_or_else(Decoding::default, |loaded| loaded.decoding);
     decoding.mode = settings.mode.unwrap_or(decoding.mode);
     decoding.ratio = settings.ratio.unwrap_or(decoding.ratio);
@@ -69,12 +77,13 @@ pub fn terms(
         multi_line: settings.multi_line,
         max_lines: settings.max_lines,
         max_tokens: settings.max_tokens,
+        header: settings.path_in_prompt.then(|| header(name, language, rules)).flatten(),
     }
 }
 
 /// What to ask the engine.
 pub fn request(place: &Place, terms: &Terms, settings: &Settings, state: &State) -> Request {
-    let prompt = prompt(&place.document, place.cursor, settings, state);
+    let prompt = prompt(&place.document, place.cursor, terms, settings, state);
     Request {
         document: place.id.clone(),
         budget: budget(settings),
@@ -109,10 +118,11 @@ pub fn hint(
     }
     Some(Hint {
         document: prospect.document.clone(),
-        prompt: prompt(document, cursor, settings, state),
+        prompt: prompt(document, cursor, terms, settings, state),
         budget: budget(settings),
         reach,
         mode: terms.decoding.mode,
+        max_tokens: settings.max_tokens,
     })
 }
 
@@ -125,8 +135,15 @@ fn reach_at(document: &Document, cursor: ByteIdx, settings: &Settings) -> Reach 
     }
 }
 
-fn prompt(document: &Document, cursor: ByteIdx, settings: &Settings, state: &State) -> Prompt {
+fn prompt(
+    document: &Document,
+    cursor: ByteIdx,
+    terms: &Terms,
+    settings: &Settings,
+    state: &State,
+) -> Prompt {
     let mut prompt = prompt_at(document, cursor, budget(settings).into());
+    prompt.header.clone_from(&terms.header);
     prompt.layout = match loaded(state) {
         Some(loaded) if !loaded.fill_in_middle => Layout::LeftToRight,
         _ => Layout::FillInMiddle,
@@ -145,10 +162,11 @@ fn loaded(state: &State) -> Option<&LoadedProfile> {
     }
 }
 
-/// Equal text gives an equal seed, and so an equal suggestion, today and in the next version.
+/// Equal text in a file of the same name gives an equal seed, and so an equal suggestion, today and in the next version.
 fn seed(prompt: &Prompt, language: &str) -> u64 {
     let mut hash = Sha256::new();
-    for part in [&prompt.above, &prompt.left, &prompt.suffix, language] {
+    let path = prompt.header.as_ref().map(|header| header.path.as_str());
+    for part in [&prompt.above, &prompt.left, &prompt.suffix, language].into_iter().chain(path) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
@@ -169,7 +187,11 @@ mod tests {
 
     fn terms_of(settings: &Settings, path: &str, state: &State) -> Decoding {
         let rules = FileRules::new(settings, &Roots::default());
-        terms(settings, &rules, &names(path), "python", state).decoding
+        terms(settings, &rules, file(&names(path)), state).decoding
+    }
+
+    fn file(names: &FileNames) -> File<'_> {
+        File { names, name: Some("a.py"), language: "python" }
     }
 
     fn ready(fill_in_middle: bool, decoding: Decoding) -> State {
@@ -237,7 +259,7 @@ mod tests {
         let settings = Settings::default();
         let ask = |text: &str, state: &State| {
             let rules = FileRules::new(&settings, &Roots::default());
-            let terms = terms(&settings, &rules, &names("a.py"), "python", state);
+            let terms = terms(&settings, &rules, file(&names("a.py")), state);
             request(&place(text), &terms, &settings, state)
         };
         let one = ask("a\r\nb", &ready(true, Decoding::default()));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::ask::{Place, Terms, request, terms};
+use super::ask::{File, Place, Terms, request, terms};
 use super::file_names::FileNames;
 use super::finished::{finished, whole_lines};
 use super::job::{Job, Progress};
@@ -75,7 +75,9 @@ impl<'a> Question<'a> {
         let near = Surroundings::at(&document, cursor);
         let extent = extent(&near, query.trigger, settings.multi_line)?;
         let state = shared.backend.state();
-        let terms = terms(settings, &rules, &names, document.language(), &state.borrow());
+        let name = query.name.as_deref();
+        let file = File { names: &names, name, language: document.language() };
+        let terms = terms(settings, &rules, file, &state.borrow());
         let automatic = query.trigger == Trigger::Automatic;
         let now = Instant::now();
         Ok(Self {

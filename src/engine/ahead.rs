@@ -31,7 +31,8 @@ pub fn prefill(
     sequences: &mut Sequences<LanguageModelCache>,
 ) -> Result<usize, decode::Error> {
     let hint = &job.hint;
-    let tokens = frame_ahead(&hint.prompt, hint.reach, &pair.tokenizer, pair.fim, hint.budget)?;
+    let budget = pair.budget(hint.budget, hint.max_tokens);
+    let tokens = frame_ahead(&hint.prompt, hint.reach, &pair.tokenizer, pair.fim, budget)?;
     let n_tokens = tokens.len();
     let document = &hint.document;
     let fresh = new_sequence(pair);

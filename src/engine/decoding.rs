@@ -84,8 +84,12 @@ impl<'a> RequestGuide<'a> {
         started: Instant,
     ) -> Result<Self, crate::model::Error> {
         let request = &job.request;
-        let Framed { mut tokens, healing } =
-            frame(&request.prompt, &pair.tokenizer, pair.fim, request.budget)?;
+        let Framed { mut tokens, healing } = frame(
+            &request.prompt,
+            &pair.tokenizer,
+            pair.fim,
+            pair.budget(request.budget, request.max_tokens),
+        )?;
         let n_prompt = tokens.len();
         tokens.extend_from_slice(&request.resume);
         sequence.retarget(tokens);

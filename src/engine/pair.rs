@@ -9,11 +9,12 @@ use crate::config::{Decoding, Settings};
 use crate::decode::CoDecoder;
 use crate::decode::rng::Draws;
 use crate::kernel::threads::Threads;
+use crate::model::family::FILE_TOKENS;
 use crate::model::gguf::Gguf;
 use crate::model::lora::Adapter;
 use crate::model::lora::peft::{self, PeftFiles};
-use crate::model::{self, LanguageModel, Tokenizer, Transformer, device, pair};
-use crate::prompt::fim::FimTokens;
+use crate::model::{self, Decoder as _, LanguageModel, Tokenizer, Transformer, device, pair};
+use crate::prompt::fim::{FileTokens, FimTokens, PromptBudget};
 use crate::registry::manifest::{FimOrder, Model, Profile};
 use crate::registry::{AdapterFiles, Progress, Registry};
 
@@ -41,6 +42,13 @@ impl Pair {
     /// Both models under a law.
     pub fn decoder(&self, law: Decoding, draws: Draws) -> CoDecoder<'_, LanguageModel> {
         CoDecoder { base: &self.base, security: &self.security, law, draws }
+    }
+
+    /// What of `budget` leaves room in the models' context for `max_tokens` decoded tokens, or for as many as fill half
+    /// of it: it is the text that is decoded for.
+    pub fn budget(&self, budget: PromptBudget, max_tokens: usize) -> PromptBudget {
+        let context = self.base.context().min(self.security.context());
+        budget.within(context.saturating_sub(max_tokens).max(context / 2))
     }
 }
 
@@ -351,7 +359,18 @@ pub fn fim_tokens(model: &Model, tokenizer: &Tokenizer) -> Result<Option<FimToke
         prefix: special(model, &fim.prefix, tokenizer)?,
         suffix: special(model, &fim.suffix, tokenizer)?,
         middle: special(model, &fim.middle, tokenizer)?,
+        file: file_tokens(tokenizer),
     }))
+}
+
+/// The tokens that say which file a prompt is of; none for models without them.
+pub fn file_tokens(tokenizer: &Tokenizer) -> Option<FileTokens> {
+    FILE_TOKENS.iter().find_map(|(repository, file)| {
+        Some(FileTokens {
+            repository: tokenizer.special(repository)?,
+            file: tokenizer.special(file)?,
+        })
+    })
 }
 
 /// The tokens that end a completion of `model`, in the order of `models.toml`.

@@ -447,6 +447,7 @@ mod tests {
             budget: PromptBudget { prefix_tokens: 8, suffix_tokens: 8 },
             reach: Reach::Above,
             mode: Mode::Cosec,
+            max_tokens: 8,
         });
         let Event::Prefill(job) = shared.queue.next(None) else { panic!("no hint") };
         let mut worker = Worker::new(NoLoad, shared, Reuse::Keep);

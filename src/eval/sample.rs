@@ -147,6 +147,7 @@ impl<'a> Sampler<'a> {
         }
         let line = text.rfind('\n').map_or(0, |at| at + 1);
         let prompt = Prompt {
+            header: None,
             above: text[..line].to_owned(),
             left: text[line..].to_owned(),
             suffix: SUFFIX.to_owned(),

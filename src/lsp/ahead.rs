@@ -93,6 +93,7 @@ impl Server {
             document: from_proto::document_id(&seen.uri),
             path: uri::path(&seen.uri),
             links: snapshot.links,
+            name: self.session.name_of(&seen.uri),
             snapshot: snapshot.document,
             cursor: seen.cursor,
         };

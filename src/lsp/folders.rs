@@ -1,13 +1,14 @@
-//! The workspace folders that a client has open.
+//! The workspace folders that a client has open, and what a document is called in them.
 //!
 //! Read leniently from JSON: a client that sends nonsense has no folders, and globs without a root then match anywhere.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
-use tower_lsp::lsp_types::WorkspaceFoldersChangeEvent;
+use tower_lsp::lsp_types::{Url, WorkspaceFoldersChangeEvent};
 
 use super::uri;
+use crate::complete::shown_path::relative;
 
 /// The folders in the parameters of `initialize`: `workspaceFolders`, else `rootUri`, else `rootPath`.
 pub(super) fn of_initialize(params: &Value) -> Vec<PathBuf> {
@@ -21,7 +22,7 @@ pub(super) fn of_initialize(params: &Value) -> Vec<PathBuf> {
     let root_uri = || folder_of_uri(params.get("rootUri")?);
     let root_path = || {
         let path = params.get("rootPath")?.as_str().filter(|path| !path.is_empty())?;
-        Some(PathBuf::from(path))
+        Some(folder(path).unwrap_or_else(|| PathBuf::from(path)))
     };
     root_uri().or_else(root_path).into_iter().collect()
 }
@@ -31,10 +32,10 @@ pub(super) fn changed(
     mut folders: Vec<PathBuf>,
     event: &WorkspaceFoldersChangeEvent,
 ) -> Vec<PathBuf> {
-    for removed in event.removed.iter().filter_map(|folder| uri::path(&folder.uri)) {
+    for removed in event.removed.iter().filter_map(|removed| folder(removed.uri.as_str())) {
         folders.retain(|folder| *folder != removed);
     }
-    for added in event.added.iter().filter_map(|folder| uri::path(&folder.uri)) {
+    for added in event.added.iter().filter_map(|added| folder(added.uri.as_str())) {
         if !folders.contains(&added) {
             folders.push(added);
         }
@@ -42,8 +43,19 @@ pub(super) fn changed(
     folders
 }
 
+/// What a document is called: its path in the innermost of `folders` that holds it, or its name. `None` for a buffer that
+/// was never saved and has no file's name.
+pub(super) fn name_of(folders: &[PathBuf], uri: &Url) -> Option<String> {
+    let name = relative(&uri::path_in_any_scheme(uri)?, folders)?;
+    (uri.scheme() != "untitled" || name.contains('.')).then_some(name)
+}
+
 fn folder_of_uri(uri: &Value) -> Option<PathBuf> {
-    uri::path(&uri::canonical(uri.as_str()?))
+    folder(uri.as_str()?)
+}
+
+fn folder(written: &str) -> Option<PathBuf> {
+    uri::path(&uri::canonical(written))
 }
 
 #[cfg(test)]
@@ -84,5 +96,29 @@ mod tests {
         let two = changed(vec!["/a".into()], &event(&["file:///b", "file:///a"], &[]));
         assert_eq!(two, [PathBuf::from("/a"), "/b".into()]);
         assert_eq!(changed(two, &event(&[], &["file:///a/", "file:///c"])), [PathBuf::from("/b")]);
+    }
+
+    #[test]
+    fn documents_are_called_by_their_path_in_their_folder() {
+        let folders = of_initialize(&json!({
+            "workspaceFolders": [
+                { "uri": "file:///home/x/my%20work", "name": "w" },
+                { "uri": "file:///c%3A/Code", "name": "c" },
+            ],
+            "rootUri": "file:///",
+        }));
+        for (uri, expected) in [
+            ("file:///home/x/my%20work/src/a%23b.py", Some("src/a#b.py")),
+            ("file:///home/x/other/app.py", Some("app.py")),
+            ("file:///C:/Code/src/app.py", Some("src/app.py")),
+            ("file:///c:/Code/src/app.py", Some("src/app.py")),
+            ("untitled:/home/x/my%20work/src/new.py", Some("src/new.py")),
+            ("untitled:Untitled-1", None),
+            ("untitled:/Untitled-1", None),
+            ("vscode-notebook-cell:/home/x/my%20work/a.ipynb#W0s", Some("a.ipynb")),
+        ] {
+            assert_eq!(name_of(&folders, &uri::canonical(uri)).as_deref(), expected, "{uri}");
+        }
+        assert_eq!(name_of(&[], &uri::canonical("file:///w/src/a.py")).as_deref(), Some("a.py"));
     }
 }

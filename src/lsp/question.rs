@@ -86,6 +86,7 @@ impl Server {
             document: from_proto::document_id(uri),
             path: uri::path(uri),
             links: snapshot.links,
+            name: self.session.name_of(uri),
             cursor: document.byte_of(from_proto::position(position), encoding),
             trigger,
             selected,

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
-use tower_lsp::lsp_types::WorkspaceFoldersChangeEvent;
+use tower_lsp::lsp_types::{Url, WorkspaceFoldersChangeEvent};
 
 use super::capabilities::ClientCapabilities;
 use super::folders;
@@ -87,6 +87,11 @@ impl Session {
     /// The workspace folders.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
         self.state().folders.clone()
+    }
+
+    /// What a document is called in these folders.
+    pub(super) fn name_of(&self, uri: &Url) -> Option<String> {
+        folders::name_of(&self.state().folders, uri)
     }
 
     /// Opens and closes workspace folders, and says which are open.

@@ -20,6 +20,11 @@ pub enum Rope {
     Interleaved,
 }
 
+/// Special tokens before a repository's name and before a file's path, each a line of its own, in the text that models
+/// were trained on: those of Qwen2.5-Coder (figure 4 of its report, arXiv 2409.12186; llama.cpp's `FIM_REP` and
+/// `FIM_SEP`). A model with such tokens is told the path so, whatever its architecture.
+pub const FILE_TOKENS: [(&str, &str); 1] = [("<|repo_name|>", "<|file_sep|>")];
+
 /// Names of all families, for messages.
 pub const NAMES: [&str; 2] = ["qwen2", "llama"];
 

@@ -36,7 +36,8 @@ impl From<PromptBudget> for WindowBudget {
     }
 }
 
-/// The text around `cursor`, which lies on a character boundary; the layout is [`Layout::FillInMiddle`].
+/// The text around `cursor`, which lies on a character boundary, without a header; the layout is
+/// [`Layout::FillInMiddle`].
 ///
 /// # Panics
 ///
@@ -49,6 +50,7 @@ pub fn prompt_at(document: &Document, cursor: ByteIdx, budget: WindowBudget) -> 
     let left = left_start(document, line_start..line_end, budget.prefix_bytes)..line_end;
     let suffix = cursor..suffix_end(document, cursor, budget.suffix_bytes);
     Prompt {
+        header: None,
         above: with_newlines(document.slice(above)),
         left: document.slice(left),
         suffix: with_newlines(document.slice(suffix)),

@@ -142,6 +142,7 @@ pub fn query(text: &str) -> Query {
         document: DocumentId("file:///w/a.c".into()),
         path: Some("/w/a.c".into()),
         links: Links::none(),
+        name: Some("a.c".to_owned()),
         snapshot: Document::new(&text.replacen("$0", "", 1), 1, "c"),
         cursor: ByteIdx(cursor),
         trigger: Trigger::Automatic,

@@ -16,7 +16,7 @@ pub struct TinyGguf {
     pub dtype: GgmlDType,
     /// Changes the weights, not the shapes.
     pub seed: u64,
-    /// Appended to the 256 byte tokens; the last three are special.
+    /// Appended to the 256 byte tokens; those in `<|…|>` are special.
     pub extra_tokens: Vec<&'static str>,
 }
 
@@ -54,7 +54,6 @@ pub const N_KV_HEADS: usize = 2;
 pub const HEAD_DIM: usize = 64;
 pub const MODEL_DIM: usize = 256;
 pub const HIDDEN_DIM: usize = 512;
-pub const N_SPECIAL: usize = 4;
 
 impl Default for TinyGguf {
     fn default() -> Self {
@@ -130,8 +129,9 @@ impl TinyGguf {
     fn metadata(&self) -> Vec<(String, Value)> {
         let arch = self.architecture;
         let tokens = self.tokens();
-        let n_plain = tokens.len() - N_SPECIAL;
-        let kinds = (0..tokens.len()).map(|id| Value::I32(if id < n_plain { 1 } else { 3 }));
+        let is_special = |token: &String| token.starts_with("<|") && token.ends_with("|>");
+        let kinds: Vec<_> =
+            tokens.iter().map(|token| Value::I32(if is_special(token) { 3 } else { 1 })).collect();
         let number = |name: &str, n: usize| (format!("{arch}.{name}"), Value::U32(n as u32));
         let text = |name: &str, s: &str| (name.to_owned(), Value::String(s.to_owned()));
         vec![
@@ -151,7 +151,7 @@ impl TinyGguf {
                 "tokenizer.ggml.tokens".to_owned(),
                 Value::Array(tokens.into_iter().map(Value::String).collect()),
             ),
-            ("tokenizer.ggml.token_type".to_owned(), Value::Array(kinds.collect())),
+            ("tokenizer.ggml.token_type".to_owned(), Value::Array(kinds)),
             (
                 "tokenizer.ggml.merges".to_owned(),
                 Value::Array(vec![Value::String("a b".to_owned())]),

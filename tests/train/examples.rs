@@ -24,6 +24,7 @@ fn framing(tokenizer: &Tokenizer) -> Framing {
             prefix: special("<|pre|>"),
             suffix: special("<|suf|>"),
             middle: special("<|mid|>"),
+            file: None,
         },
         end_of_text: special("<|end|>"),
     }
