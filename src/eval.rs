@@ -21,6 +21,8 @@ pub mod judge;
 
 pub mod functional;
 
+pub mod infilling;
+
 pub mod record;
 
 pub mod statistics;

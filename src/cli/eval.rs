@@ -3,6 +3,7 @@
 pub mod compare;
 mod editor;
 pub mod functional;
+pub mod infilling;
 pub mod judged;
 pub mod keystrokes;
 pub mod latency;
@@ -42,6 +43,8 @@ enum EvalCommand {
     Security(security::SecurityArgs),
     /// Complete HumanEval's problems and run their tests
     Functional(functional::FunctionalArgs),
+    /// Fill gaps in HumanEval's solutions as an editor does, and run the problems' tests
+    Infilling(infilling::InfillingArgs),
     /// Draw scenarios and problems under several thresholds, and plot them as in figure 4
     #[command(mut_arg("alpha", |arg| arg.hide(true)))]
     Threshold(threshold::ThresholdArgs),
@@ -117,6 +120,7 @@ pub fn run(args: &EvalArgs, registry: Registry, settings: Settings) -> Result<Ex
     match &args.command {
         EvalCommand::Security(args) => security::run(args, registry, settings),
         EvalCommand::Functional(args) => functional::run(args, &registry, settings),
+        EvalCommand::Infilling(args) => infilling::run(args, registry, settings),
         EvalCommand::Compare(args) => compare::run(args),
         EvalCommand::Threshold(args) => threshold::run(args, &registry, settings),
         EvalCommand::Latency(args) => latency::run(args, &registry, &settings),

@@ -36,8 +36,11 @@ const FUNCTION: &str =
 pub struct Problem {
     /// `HumanEval/0`.
     pub task_id: String,
-    /// Imports, the function's head, and what it shall do.
+    /// Imports, the function's head, and what it shall do; of a problem with a gap, all that stands before that.
     pub prompt: String,
+    /// What stands after the gap; absent where nothing does.
+    #[serde(default)]
+    pub suffix: Option<String>,
     /// A function `check` that raises where its argument is wrong.
     pub test: String,
     /// The function's name.

@@ -9,7 +9,9 @@ use clap::{CommandFactory, Parser};
 use cosec_ls::cli::eval::{self, EvalArgs};
 use cosec_ls::config::{Mode, Settings};
 use cosec_ls::eval::latency::{LATENCY_FILE, LatencySample};
-use cosec_ls::eval::record::{FUNCTIONAL_FILE, Records, SECURITY_FILE, SecuritySample};
+use cosec_ls::eval::record::{
+    FUNCTIONAL_FILE, FunctionalSample, Records, SECURITY_FILE, SecuritySample,
+};
 use cosec_ls::eval::sample::PromptKind;
 use cosec_ls::eval::timing::Way;
 use serde_json::Value;
@@ -154,6 +156,61 @@ fn an_editor_s_completions_are_drawn_one_by_one_and_can_be_continued() {
     assert!(proposed(Mode::Off).all(|sample| sample.cost.n_proposed == 0));
     let message = run(&machine, &command("editor,ltr", 1)).unwrap_err().to_string();
     assert!(message.contains("stands alone"), "{message}");
+}
+
+#[test]
+fn gaps_are_filled_as_an_editor_does_and_can_be_continued() {
+    if sandbox().is_none() {
+        return;
+    }
+    let machine = Machine::new();
+    let directory = tempfile::tempdir().unwrap();
+    let [problems, out] = ["gaps.jsonl", "out"].map(|name| directory.path().join(name));
+    let gap = |n: usize| {
+        let test = "\ndef check(candidate):\n    assert candidate() == 1\n";
+        let (prompt, suffix) = ("def one():\n", "    return 1\n");
+        serde_json::json!({
+            "task_id": format!("SingleLineInfilling/T/0/L{n}"), "prompt": prompt, "suffix": suffix,
+            "canonical_solution": "", "entry_point": "one", "test": test,
+        })
+    };
+    let all: Vec<String> = (0..7).map(|n| gap(n).to_string()).collect();
+    fs::write(&problems, all.join("\n")).unwrap();
+    let command = |more: &str| {
+        format!(
+            "infilling --problems {} --max-tokens 6 --out {} {more}",
+            problems.display(),
+            out.display()
+        )
+    };
+    run(&machine, &command("--first 1")).unwrap();
+    let file = out.join(FUNCTIONAL_FILE);
+    let first = lines(&file);
+    run(&machine, &command("--evenly 3")).unwrap();
+    assert!(lines(&file).starts_with(&first), "a second run goes on");
+    let (settings, samples) = Records::<FunctionalSample>::read(&file).unwrap();
+    let mut gaps: Vec<_> =
+        samples.iter().map(|sample| (&sample.task_id[23..], sample.law.mode)).collect();
+    gaps.sort_by_key(|(gap, mode)| (*gap, mode.name()));
+    let both = |gap| [(gap, Mode::Cosec), (gap, Mode::Off)];
+    assert_eq!(gaps, [both("/L0"), both("/L3"), both("/L6")].concat());
+    assert_eq!((&settings["prompts"], &settings["temperature"]), (&"editor".into(), &0.0.into()));
+    let table = fs::read_to_string(out.join("infilling.md")).unwrap();
+    assert!(table.contains("| off | 1 | 3 |"), "{table}");
+    for (more, expected) in [
+        ("--path-in-prompt false", "another `path_in_prompt`: true there, false here"),
+        ("--file-name main.py", "another `file_name`"),
+        ("--evenly 3 --first 1", "cannot be used with"),
+    ] {
+        let message = match parse(&command(more)) {
+            Ok(_) => run(&machine, &command(more)).unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(message.contains(expected), "{more}: {message}");
+    }
+    fs::write(&problems, format!("{PROBLEM}\n")).unwrap();
+    let message = run(&machine, &command("")).unwrap_err().to_string();
+    assert!(message.contains("`T/0` has no `suffix`"), "{message}");
 }
 
 #[test]

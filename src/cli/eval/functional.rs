@@ -131,9 +131,9 @@ pub(super) fn draw_missing(
 }
 
 /// What tells a sample from all others of a run.
-type Key = (String, &'static str, u32);
+pub(super) type Key = (String, &'static str, u32);
 
-fn key(sample: &FunctionalSample) -> Key {
+pub(super) fn key(sample: &FunctionalSample) -> Key {
     (sample.task_id.clone(), sample.law.mode.name(), sample.sample)
 }
 
