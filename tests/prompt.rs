@@ -31,8 +31,9 @@ impl Family {
             true => vec!["ab", "<|repo_name|>", "<|file_sep|>", "<|pre|>", "<|suf|>", "<|mid|>"],
             false => TinyGguf::default().extra_tokens,
         };
-        let path =
-            TinyGguf { extra_tokens, ..TinyGguf::default() }.write(directory.path(), "t.gguf");
+        let n_special = extra_tokens.len() - 1;
+        let path = TinyGguf { extra_tokens, n_special, ..TinyGguf::default() }
+            .write(directory.path(), "t.gguf");
         Self::of(&path, ["<|pre|>", "<|suf|>", "<|mid|>"])
     }
 

@@ -16,8 +16,10 @@ pub struct TinyGguf {
     pub dtype: GgmlDType,
     /// Changes the weights, not the shapes.
     pub seed: u64,
-    /// Appended to the 256 byte tokens; those in `<|…|>` are special.
+    /// Appended to the 256 byte tokens.
     pub extra_tokens: Vec<&'static str>,
+    /// How many of them, from the last on, are special.
+    pub n_special: usize,
 }
 
 /// Metadata on its way into a file.
@@ -62,6 +64,7 @@ impl Default for TinyGguf {
             dtype: GgmlDType::Q8_0,
             seed: 1,
             extra_tokens: vec!["ab", "<|end|>", "<|pre|>", "<|suf|>", "<|mid|>"],
+            n_special: 4,
         }
     }
 }
@@ -129,9 +132,8 @@ impl TinyGguf {
     fn metadata(&self) -> Vec<(String, Value)> {
         let arch = self.architecture;
         let tokens = self.tokens();
-        let is_special = |token: &String| token.starts_with("<|") && token.ends_with("|>");
-        let kinds: Vec<_> =
-            tokens.iter().map(|token| Value::I32(if is_special(token) { 3 } else { 1 })).collect();
+        let n_plain = tokens.len() - self.n_special;
+        let kinds = (0..tokens.len()).map(|id| Value::I32(if id < n_plain { 1 } else { 3 }));
         let number = |name: &str, n: usize| (format!("{arch}.{name}"), Value::U32(n as u32));
         let text = |name: &str, s: &str| (name.to_owned(), Value::String(s.to_owned()));
         vec![
@@ -151,7 +153,7 @@ impl TinyGguf {
                 "tokenizer.ggml.tokens".to_owned(),
                 Value::Array(tokens.into_iter().map(Value::String).collect()),
             ),
-            ("tokenizer.ggml.token_type".to_owned(), Value::Array(kinds)),
+            ("tokenizer.ggml.token_type".to_owned(), Value::Array(kinds.collect())),
             (
                 "tokenizer.ggml.merges".to_owned(),
                 Value::Array(vec![Value::String("a b".to_owned())]),
