@@ -158,10 +158,11 @@ impl<L: Load> Worker<L> {
         tracing::error!(message, "the engine's thread panicked");
         self.drop_models();
         self.note_failure(&reason, self.retry());
-        if let Some(sink) = self.in_hand.take() {
-            finish(&sink, Finish::Failed(reason.clone()), RequestStats::default());
-        }
+        // In this order, so that whoever is answered and asks again is not failed with those that waited.
         self.shared.queue.fail_waiting(&reason);
+        if let Some(sink) = self.in_hand.take() {
+            finish(&sink, Finish::Failed(reason), RequestStats::default());
+        }
     }
 
     /// When the models leave memory if no request comes; none while they are not there, or if that is beyond all time.
