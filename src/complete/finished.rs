@@ -21,7 +21,7 @@ fn whole_words(text: &str) -> &str {
         return text;
     }
     // The word that may go on, and the signs that belong to it: the `-` of a flag, the `\` of an escape.
-    let text = text.trim_end_matches(|c| is_quote(c) && Some(c) == text.chars().next_back());
+    let text = text.trim_end_matches(|c| is_quote(c) && text.ends_with(c));
     without_word(text).trim_end_matches(is_sign)
 }
 
