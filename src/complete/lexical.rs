@@ -311,7 +311,8 @@ impl<'a> Scanner<'a> {
             ("%", Some(before)) => before == '\\',
             _ => false,
         };
-        (!is_word && !(*mark == "#" && rest.starts_with("#["))).then_some(mark.len())
+        let is_attribute = self.language == "php" && rest.starts_with("#[");
+        (!is_word && !is_attribute).then_some(mark.len())
     }
 
     /// Length of what opens a string whose end is told by its beginning, and that end.
