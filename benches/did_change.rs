@@ -4,12 +4,15 @@
 //! inserts characters at changing places, and asks for `cosec/status` after each, whose answer comes when the change has
 //! been taken in. Prints the time of both together, and of the question alone, in milliseconds.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod json_rpc;
+
+use std::io::BufReader;
+use std::process::{ChildStdin, ChildStdout};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use json_rpc::ServerProcess;
 use serde_json::{Value, json};
 
 #[derive(Parser)]
@@ -70,7 +73,7 @@ fn summary(mut ms: Vec<f64>) -> String {
 
 /// The server's other end.
 struct Editor {
-    server: Child,
+    _server: ServerProcess,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     next_id: u64,
@@ -78,22 +81,18 @@ struct Editor {
 
 impl Editor {
     fn start() -> Result<Self> {
-        let mut server = Command::new(env!("CARGO_BIN_EXE_cosec-ls"))
-            .args(["serve", "--offline"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = server.stdin.take().context("a pipe was asked for")?;
-        let output = server.stdout.take().context("a pipe was asked for")?;
-        Ok(Self { server, input, output: BufReader::new(output), next_id: 0 })
+        let (server, input, output) =
+            ServerProcess::start(json_rpc::program().args(["serve", "--offline"]))?;
+        Ok(Self { _server: server, input, output, next_id: 0 })
     }
 
     fn request(&mut self, method: &str, params: Value) -> Result<Value> {
         self.next_id += 1;
         let id = self.next_id;
-        self.send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }))?;
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        json_rpc::write(&mut self.input, &request)?;
         loop {
-            let message = self.read()?;
+            let message = json_rpc::read(&mut self.output)?.context("the server has ended")?;
             if message["id"] == id && message.get("method").is_none() {
                 return Ok(message["result"].clone());
             }
@@ -101,36 +100,7 @@ impl Editor {
     }
 
     fn notify(&mut self, method: &str, params: Value) -> Result<()> {
-        self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params }))
-    }
-
-    fn send(&mut self, message: &Value) -> Result<()> {
-        let body = message.to_string();
-        let frame = format!("Content-Length: {}\r\n\r\n{body}", body.len());
-        Ok(self.input.write_all(frame.as_bytes())?)
-    }
-
-    fn read(&mut self) -> Result<Value> {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            self.output.read_line(&mut line)?;
-            match line.trim().strip_prefix("Content-Length: ") {
-                Some(value) => length = value.parse()?,
-                None if line.trim().is_empty() => break,
-                None => {}
-            }
-        }
-        let mut body = vec![0; length];
-        self.output.read_exact(&mut body)?;
-        Ok(serde_json::from_slice(&body)?)
-    }
-}
-
-impl Drop for Editor {
-    fn drop(&mut self) {
-        // It is of no use any more, and has nothing to lose.
-        let _ended = self.server.kill();
-        let _status = self.server.wait();
+        let message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
+        json_rpc::write(&mut self.input, &message)
     }
 }
