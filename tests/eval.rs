@@ -14,12 +14,14 @@ use std::path::Path;
 
 use cosec_ls::eval::sandbox::Sandbox;
 
+use crate::support::skips::skipped;
+
 /// The sandbox; none where there cannot be one, which is said.
 pub fn sandbox() -> Option<Sandbox> {
     match Sandbox::new() {
         Ok(sandbox) => Some(sandbox),
         Err(error) => {
-            eprintln!("skipped: {error}");
+            skipped(error);
             None
         }
     }

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 use hub::Hub;
 
+#[cfg(target_os = "linux")]
+use crate::support::skips::skipped;
+
 mod adapters;
 mod hub;
 mod network;
@@ -663,7 +666,7 @@ impl Drop for SmallDisk {
 fn full_disk_names_directory_and_bytes_and_keeps_what_is_complete() {
     let disk = match SmallDisk::mount() {
         Ok(disk) => disk,
-        Err(reason) => return eprintln!("skipped, no small file system here: {reason}"),
+        Err(reason) => return skipped(format!("no small file system here: {reason}")),
     };
     let machine = Machine::new(&toy(&[PIP, HUB]));
     machine.add_wheels(&weights(), 4);
@@ -693,7 +696,7 @@ fn full_disk_names_directory_and_bytes_and_keeps_what_is_complete() {
 fn full_disk_ends_a_hub_download_too() {
     let disk = match SmallDisk::mount() {
         Ok(disk) => disk,
-        Err(reason) => return eprintln!("skipped, no small file system here: {reason}"),
+        Err(reason) => return skipped(format!("no small file system here: {reason}")),
     };
     let machine = Machine::new(&toy(&[HUB, PIP]));
     let hub = Hub::serving(weights());

@@ -1,7 +1,9 @@
-//! What several test modules need: toy decoders with known laws, what holds for every decoder, tiny GGUF files, and the real models where they are.
+//! What several test modules need: toy decoders with known laws, what holds for every decoder, tiny GGUF files, the real
+//! models where they are, and a word about what cannot run.
 
 pub mod decoders;
 pub mod real_models;
+pub mod skips;
 pub mod tiny_gguf;
 pub mod tiny_pair;
 pub mod toy_decoder;

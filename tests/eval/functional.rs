@@ -8,6 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::sandbox;
+use crate::support::skips::skipped;
 
 const LINE: &str = r#"{"task_id": "T/0", "prompt": "def add(a, b):\n    \"\"\"The sum.\"\"\"\n", "entry_point": "add", "canonical_solution": "    return a + b\n", "test": "\ndef check(candidate):\n    assert candidate(2, 3) == 5\n"}"#;
 
@@ -34,8 +35,7 @@ fn problems_are_read_packed_or_not() {
 fn a_completion_passes_if_its_tests_do() {
     let Some(sandbox) = sandbox() else { return };
     let Ok(tester) = Tester::new(sandbox) else {
-        eprintln!("skipped: no Python");
-        return;
+        return skipped("no Python");
     };
     let problem = problem();
     let passes = |completion: &str| tester.passes(&problem, cut(completion)).unwrap();

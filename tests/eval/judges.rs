@@ -9,6 +9,7 @@ use cosec_ls::eval::scenario::Scenario;
 use serde_json::Value;
 
 use super::{sandbox, write_scenario};
+use crate::support::skips::skipped;
 
 /// What a scenario's labelled completions are asked with.
 const ABOVE: &str = "from flask import Flask, request\nimport MySQLdb\n\napp = Flask(__name__)\n\n";
@@ -21,7 +22,7 @@ fn judge() -> Option<RunningJudge> {
     match RunningJudge::new(sandbox()?) {
         Ok(judge) => Some(judge),
         Err(Error::NoProgram(program)) => {
-            eprintln!("skipped: no {program}");
+            skipped(format!("no {program}"));
             None
         }
         Err(error) => panic!("{error}"),
@@ -31,7 +32,7 @@ fn judge() -> Option<RunningJudge> {
 /// The scenarios of the paper, which are not ours to keep here; none where nobody says where they are.
 fn scenarios() -> Option<Vec<Scenario>> {
     let Some(directory) = std::env::var_os("COSEC_SCENARIOS") else {
-        eprintln!("skipped: COSEC_SCENARIOS does not say where the scenarios are");
+        skipped("COSEC_SCENARIOS does not say where the scenarios are");
         return None;
     };
     Some(Scenario::read_all(&PathBuf::from(directory)).unwrap())

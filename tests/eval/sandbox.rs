@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use cosec_ls::eval::sandbox::{Ended, Limits, Program, Run, Sandbox};
 
 use super::sandbox;
+use crate::support::skips::skipped;
 
 /// Runs a Python program; none where there is no sandbox or no Python.
 fn python(source: &str, limits: Limits) -> Option<Run> {
     let sandbox = sandbox()?;
     let path = Path::new("/usr/bin/python3");
     if !path.exists() {
-        eprintln!("skipped: no {}", path.display());
+        skipped(format!("no {}", path.display()));
         return None;
     }
     let program = Program { path, arguments: &["x.py"], files: &[("x.py", source)], input: "" };
@@ -39,7 +40,7 @@ fn has_namespaces() -> bool {
     let Some(sandbox) = sandbox() else { return false };
     match sandbox.warning() {
         Some(warning) => {
-            eprintln!("skipped: {warning}");
+            skipped(warning);
             false
         }
         None => true,

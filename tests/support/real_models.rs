@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cosec_ls::registry::{Registry, RegistryOptions};
 
+use super::skips::skipped;
+
 pub const BASE: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m";
 pub const SECURITY: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m";
 
@@ -13,7 +15,7 @@ pub fn find(model: &str) -> Option<PathBuf> {
     let registry = Registry::open(RegistryOptions::default()).unwrap();
     let path = registry.path_if_present(model);
     if path.is_none() {
-        eprintln!("skipped: {model} is not on this machine; `cosec-ls models pull` fetches it");
+        skipped(format!("{model} is not on this machine; `cosec-ls models pull` fetches it"));
     }
     path
 }
