@@ -13,6 +13,9 @@ use super::tiny_gguf::TinyGguf;
 /// The profile of the pair.
 pub const PROFILE: &str = "tiny";
 
+/// The profile of the same two models, each in the other's role.
+pub const SWAPPED_PROFILE: &str = "tiny-swapped";
+
 /// A directory with the files of a pair; they go with it.
 pub struct TinyPair {
     directory: TempDir,
@@ -26,8 +29,10 @@ impl TinyPair {
     /// A pair whose files' bytes are changed.
     pub fn altered(change: impl Fn(&mut Vec<u8>)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut entries =
-            format!("[profiles.{PROFILE}]\nbase = \"tiny-base\"\nsecurity = \"tiny-security\"\n");
+        let mut entries = format!(
+            "[profiles.{PROFILE}]\nbase = \"tiny-base\"\nsecurity = \"tiny-security\"\n\
+             [profiles.{SWAPPED_PROFILE}]\nbase = \"tiny-security\"\nsecurity = \"tiny-base\"\n"
+        );
         for (name, seed) in [("tiny-base", 1), ("tiny-security", 2)] {
             let file = format!("{name}.gguf");
             let path = TinyGguf { seed, ..TinyGguf::default() }.write(directory.path(), &file);
@@ -41,19 +46,25 @@ impl TinyPair {
                  size_bytes = 1\nsha256 = \"{sha256:x}\"\nlicence = \"MIT\"\nsources = [{{ path = \"{file}\" }}]\n"
             );
         }
-        fs::write(directory.path().join("models.toml"), entries).unwrap();
-        Self { directory }
+        let pair = Self { directory };
+        fs::write(pair.manifest(), entries).unwrap();
+        pair
     }
 
-    /// The `models.toml` of the pair.
+    /// The `models.toml` with the profiles.
     pub fn manifest(&self) -> PathBuf {
         self.directory.path().join("models.toml")
+    }
+
+    /// The directory where verified files live.
+    pub fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
     }
 
     pub fn registry(&self) -> Registry {
         let options = RegistryOptions {
             user_manifest: Some(self.manifest()),
-            store: Some(self.directory.path().join("store")),
+            store: Some(self.store()),
             offline: Offline::Yes,
             ..RegistryOptions::default()
         };
