@@ -81,7 +81,7 @@ impl Server {
     pub(super) fn lose(&self, method: Option<&str>, uri: Option<&Url>) {
         let Some(uri) = uri else { return self.documents.lose_all() };
         if method == Some(DidOpenTextDocument::METHOD) {
-            let unknown = Document::new("", 0, &uri::language(uri));
+            let unknown = Document::new("", 0, &uri::language(uri, ""));
             self.documents.open(uri.clone(), unknown);
         }
         self.documents.lose(uri);
@@ -155,7 +155,7 @@ impl LanguageServer for Server {
     async fn did_open(&self, params: DidOpenTextDocumentParams) {
         let mut opened = params.text_document;
         if opened.language_id.is_empty() {
-            opened.language_id = uri::language(&opened.uri);
+            opened.language_id = uri::language(&opened.uri, &opened.text);
         }
         let document = Document::new(&opened.text, opened.version, &opened.language_id);
         self.documents.open(opened.uri.clone(), document);

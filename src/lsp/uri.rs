@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tower_lsp::lsp_types::Url;
 
-use crate::text::language::language_of;
+use crate::text::language::language_of_text;
 
 /// The scheme of names that are no URIs and no absolute paths. Completed only where the settings say so.
 const NAMELESS: &str = "nameless";
@@ -48,10 +48,10 @@ pub(super) fn path_in_any_scheme(uri: &Url) -> Option<PathBuf> {
     path(uri).or_else(|| uri.path().starts_with('/').then(as_file).flatten())
 }
 
-/// The language of a document whose editor does not say it, by its name.
-pub(super) fn language(uri: &Url) -> String {
+/// The language of a document whose editor does not say it, by its name or its first line.
+pub(super) fn language(uri: &Url, text: &str) -> String {
     let path = path(uri).unwrap_or_else(|| Path::new(uri.path()).to_owned());
-    language_of(&path).to_owned()
+    language_of_text(&path, text).to_owned()
 }
 
 /// Clients that send paths where LSP wants URIs: `/a`, `C:\a`, `\\server\share\a`.
@@ -208,7 +208,7 @@ mod tests {
             ("x.py", "python"),
             ("untitled:Untitled-1", ""),
         ] {
-            assert_eq!(language(&canonical(uri)), expect, "{uri}");
+            assert_eq!(language(&canonical(uri), ""), expect, "{uri}");
         }
     }
 

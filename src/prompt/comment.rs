@@ -141,6 +141,16 @@ fn row(language: &str) -> Option<&'static (&'static [&'static str], Syntax, &'st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::language::editor_id;
+
+    /// Documents have the one spelling of their language, so a row with another one alone would never be met.
+    #[test]
+    fn every_row_is_met_by_a_document_s_language() {
+        for (names, ..) in LANGUAGES {
+            let met = names.iter().any(|name| names.contains(&editor_id(name)));
+            assert!(met, "{names:?} is {}", editor_id(names[0]));
+        }
+    }
 
     #[test]
     fn every_language_comments_in_its_own_way() {

@@ -248,3 +248,48 @@ pub fn has_tags(language: &str) -> bool {
             "javascript" | "javascriptreact" | "typescriptreact" | "jsx" | "tsx" | "php" | "elixir"
         )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::language::editor_id;
+
+    /// Documents have the one spelling of their language, so a row with another one alone would never be met.
+    #[test]
+    fn every_spelling_of_a_language_has_its_syntax() {
+        for spelling in [
+            "sh",
+            "bash",
+            "zsh",
+            "jsx",
+            "tsx",
+            "objc",
+            "objcpp",
+            "c-sharp",
+            "cs",
+            "cuda",
+            "make",
+            "tex",
+            "elisp",
+            "htmldjango",
+            "eruby",
+            "ps1",
+            "json5",
+            "racket",
+            "svg",
+            "cshtml",
+            "heex",
+            "vue",
+            "svelte",
+            "golang",
+        ] {
+            let id = editor_id(spelling);
+            let known = syntax_of(id);
+            assert!(
+                std::ptr::eq(known, syntax_of(spelling))
+                    || std::ptr::eq(syntax_of(spelling), &DEFAULT),
+                "{spelling} is {id}"
+            );
+        }
+    }
+}

@@ -92,3 +92,41 @@ fn is_rule(line: &str) -> bool {
             && !target.contains('=')
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::language::editor_id;
+
+    /// Documents have the one spelling of their language, so a row with another one alone would never be met.
+    #[test]
+    fn every_spelling_of_a_language_has_its_rule() {
+        for spelling in [
+            "make",
+            "gomod",
+            "pug",
+            "text",
+            "rst",
+            "gitcommit",
+            "patch",
+            "bazel",
+            "yml",
+            "docker-compose",
+            "rmarkdown",
+            "sass",
+            "gdscript3",
+            "csv",
+            "tsv",
+        ] {
+            let id = editor_id(spelling);
+            let rule = rule_of(id);
+            assert!(
+                rule == rule_of(spelling) || rule_of(spelling) == Rule::Block,
+                "{spelling} is {id}"
+            );
+        }
+        for id in ["makefile", "go.mod", "jade", "plaintext", "restructuredtext", "diff", "yaml"] {
+            assert_ne!(rule_of(editor_id(id)), Rule::Block, "{id}");
+        }
+    }
+}
