@@ -157,9 +157,9 @@ impl<L: Load> Worker<L> {
             format!("the engine failed and starts afresh with the next request: {message}");
         tracing::error!(message, "the engine's thread panicked");
         self.drop_models();
-        self.note_failure(&reason, self.retry());
-        // In this order, so that whoever is answered and asks again is not failed with those that waited.
+        // In this order, so that whoever is told and asks again is not failed with those that waited.
         self.shared.queue.fail_waiting(&reason);
+        self.note_failure(&reason, self.retry());
         if let Some(sink) = self.in_hand.take() {
             finish(&sink, Finish::Failed(reason), RequestStats::default());
         }

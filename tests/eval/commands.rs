@@ -57,7 +57,7 @@ fn thresholds_are_numbers_from_0_to_1() {
     assert_eq!(refused("0,0.25,1"), None);
     for wrong in ["1.5", "0.3,-0.1", "nan", "x", "0.1,,0.2"] {
         let message = refused(wrong).expect("is refused");
-        assert!(message.contains("is no threshold from 0 to 1"), "{wrong}: {message}");
+        assert!(message.contains("expected a number from 0 to 1"), "{wrong}: {message}");
     }
 }
 

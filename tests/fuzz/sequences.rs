@@ -138,6 +138,9 @@ struct Session {
     next_id: i64,
     /// None where the server may have missed something, and must then say nothing.
     texts: BTreeMap<u8, Option<Naive>>,
+    /// Where a document was asked about last, and its text at that time. The models may see it only when they are let go
+    /// of the question before, which may be that of another document.
+    asked: BTreeMap<&'static str, (Position, Option<Naive>)>,
     run: Option<Run>,
 }
 
@@ -151,7 +154,7 @@ impl Session {
         wire.request(1, "initialize", params).await;
         wire.notify("initialized", json!({})).await;
         settle().await;
-        Self { wire, script, next_id: 2, texts: BTreeMap::new(), run: None }
+        Self { wire, script, next_id: 2, texts: BTreeMap::new(), asked: BTreeMap::new(), run: None }
     }
 
     async fn act(&mut self, act: &Act) {
@@ -250,10 +253,13 @@ impl Session {
             Way::Popup => "textDocument/completion",
             Way::Typed | Way::ByHand => "textDocument/inlineCompletion",
         };
+        if let Some(text) = self.texts.get(&document) {
+            self.asked.insert(URIS[usize::from(document)], (at, text.clone()));
+        }
         self.request(method, params).await;
         settle().await;
         while let Some(run) = self.next_run().await {
-            self.look_at(document, at, &run);
+            self.look_at(&run);
             self.run = Some(run);
         }
     }
@@ -268,10 +274,11 @@ impl Session {
     }
 
     /// What the models see is the text that the client has.
-    fn look_at(&self, document: u8, at: Position, run: &Run) {
-        let text = self.texts.get(&document).unwrap_or_else(|| panic!("asked about no document"));
+    fn look_at(&self, run: &Run) {
+        let asked = self.asked.get(&*run.request.document.0);
+        let (at, text) = asked.unwrap_or_else(|| panic!("asked about no document"));
         let text = text.as_ref().unwrap_or_else(|| panic!("asked about a text that was lost"));
-        let cursor = text.byte_of(at, Encoding::Utf16);
+        let cursor = text.byte_of(*at, Encoding::Utf16);
         let (before, after) = text.0.split_at(cursor);
         let seen = with_newlines(&run.before_cursor());
         assert!(

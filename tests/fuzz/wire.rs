@@ -17,6 +17,9 @@ use crate::scripted_backend::{Script, scripted};
 /// On the paused clock this passes at once where nothing else can happen.
 const HANG: Duration = Duration::from_secs(3600);
 
+/// The shortest time that tokio's clock knows.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// Tiny models answer sooner, on any machine.
 const MOST_TO_ANSWER: Duration = Duration::from_secs(12);
 
@@ -114,11 +117,13 @@ async fn listen(mut read: ReadHalf<DuplexStream>, said: Arc<Mutex<Vec<u8>>>, mor
     }
 }
 
-/// Lets all tasks do what they can without time passing.
+/// Lets all tasks do what they can, while a moment passes on the paused clock. That stands still while the file system
+/// is asked on another thread.
 pub async fn settle() {
     for _ in 0..32 {
         tokio::task::yield_now().await;
     }
+    tokio::time::sleep(MOMENT).await;
 }
 
 pub fn frame(body: &[u8]) -> Vec<u8> {

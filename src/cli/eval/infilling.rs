@@ -12,12 +12,14 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::cli::complete::Place;
+use crate::cli::output::out;
 use crate::config::{Decoding, MultiLine, Settings};
 use crate::eval::functional::{Problem, Tester};
 use crate::eval::infilling::Gap;
 use crate::eval::record::{FUNCTIONAL_FILE, FunctionalSample, Records};
 use crate::eval::report;
 use crate::eval::sample::{PromptKind, seed_of};
+use crate::files;
 use crate::registry::Registry;
 
 use super::editor::{Asker, Completed};
@@ -88,8 +90,8 @@ pub fn run(args: &InfillingArgs, registry: Registry, settings: Settings) -> Resu
     let samples = draw_missing(args, registry, settings, &tester, &gaps)?;
     let table = report::functional(&samples, &[1]);
     let path = args.sampling.out.join("infilling.md");
-    std::fs::write(&path, &table).with_context(|| path.display().to_string())?;
-    print!("{table}");
+    files::replace(&path, table.as_bytes()).with_context(|| path.display().to_string())?;
+    write!(out(), "{table}")?;
     Ok(ExitCode::SUCCESS)
 }
 
