@@ -2,7 +2,7 @@
 //! that means nothing.
 //!
 //! White space belongs to the file. Each line is indented as the block that it continues, within what the
-//! [language](rules) demands; in strings of several lines, and where nothing is known, it stays as it was decoded.
+//! language demands; in strings of several lines, and where nothing is known, it stays as it was decoded.
 //!
 //! What is rewritten is remembered and compared with what the user types, so a rewritten prefix must
 //! be a prefix of the rewritten whole, up to white space at its end.

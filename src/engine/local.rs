@@ -1,6 +1,6 @@
 //! The local engine: a handle for everyone, and one thread that owns models and sequences.
 //!
-//! What crosses between them are plain values: requests in, chunks out. The thread is [`worker`](super::worker)'s.
+//! What crosses between them are plain values: requests in, chunks out. The thread is `engine/worker.rs`'s.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;

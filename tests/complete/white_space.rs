@@ -77,7 +77,7 @@ const STRINGS: &[Row] = &[
 fn check(rows: &[Row]) {
     for (language, text, decoded, expect) in rows {
         let cursor = text.find("$0").expect("the text has a cursor");
-        let document = Document::new(&text.replacen("$0", "", 1), 1, *language);
+        let document = Document::new(&text.replacen("$0", "", 1), 1, language);
         let style = Style::of(&Surroundings::at(&document, ByteIdx(cursor)));
         assert_eq!(style.rewrite(decoded), *expect, "{language} {text:?} {decoded:?}");
         for (end, _) in decoded.char_indices() {
