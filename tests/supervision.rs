@@ -138,27 +138,41 @@ impl Wake for Touchy {
     }
 }
 
-/// A request on which the engine panics with its next word; returns when it has said so many.
-async fn submit_touchy(engine: &LocalEngine, request: Request, n_chunks: usize) -> Decode {
+/// A request on which the engine panics with its next word, and how it has ended already, if it has.
+fn submit_touchy(engine: &LocalEngine, request: Request) -> (Decode, Option<Finish>) {
     let mut decode = engine.submit(request);
     let waker = Waker::from(Arc::new(Touchy));
     let mut context = Context::from_waker(&waker);
-    while let Poll::Ready(Some(Chunk::Text(_))) = decode.chunks.poll_recv(&mut context) {}
-    // To wait for a chunk would put a caller that does not panic in the place of this one.
+    let ended = loop {
+        match decode.chunks.poll_recv(&mut context) {
+            Poll::Ready(Some(Chunk::Text(_))) => {}
+            Poll::Ready(Some(Chunk::Done(done))) => break Some(done.finish),
+            Poll::Ready(None) | Poll::Pending => break None,
+        }
+    };
+    (decode, ended)
+}
+
+/// Waits until so many chunks are said, or no more will be. To wait for a chunk would put a caller that does not panic
+/// in the place of the one that does.
+async fn all_said(decode: &Decode, n_chunks: usize) {
     let said = async {
-        // A request that was answered with one word says no second one.
         while decode.chunks.len() < n_chunks && !decode.chunks.is_closed() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(HANG, said).await.expect("nothing more is said");
-    decode
 }
 
 async fn ask_touchy(bench: &Bench, name: &str) -> Finish {
     let request = Request { max_tokens: 100, ..request(name, Mode::Cosec) };
+    let (decode, ended) = submit_touchy(&bench.engine, request);
+    if let Some(finish) = ended {
+        return finish;
+    }
     // The word that it panics with, and the end.
-    end(submit_touchy(&bench.engine, request, 2).await).await
+    all_said(&decode, 2).await;
+    end(decode).await
 }
 
 #[tokio::test]
@@ -286,8 +300,18 @@ async fn what_a_panic_says_about_a_text_is_told_to_nobody() {
 #[tokio::test]
 async fn a_panic_while_an_answer_is_given_is_survived() {
     let missing = || LoadError::Unsupported("there is no such pair".to_owned());
-    let bench = Bench::new(move |n, pair| if n == 0 { Err(missing()) } else { Ok(pair) });
-    let decode = submit_touchy(&bench.engine, request("a", Mode::Cosec), 1).await;
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let bench = Bench::new(move |n, pair| {
+        if n > 0 {
+            return Ok(pair);
+        }
+        let _opened = gate.lock().unwrap().recv();
+        Err(missing())
+    });
+    let (decode, _) = submit_touchy(&bench.engine, request("a", Mode::Cosec));
+    open.send(()).unwrap();
+    all_said(&decode, 1).await;
     bench.wait_for(|state| failed_with(state, "the code of the user")).await;
     assert_eq!(end(decode).await, Finish::NotReady("there is no such pair".to_owned()));
     bench.engine.configure(&settings());

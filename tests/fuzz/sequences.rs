@@ -188,10 +188,13 @@ impl Session {
             }
             Act::Say { text } => self.run.iter().for_each(|run| run.text(text)),
             Act::Finish { how } => self.finish(*how),
-            Act::Request { method, params } => self.request(method, params.clone()).await,
+            Act::Request { method, params } => {
+                self.request(method, params.clone()).await;
+                self.heed(method, params);
+            }
             Act::Notify { method, params } => {
                 self.wire.notify(method, params.clone()).await;
-                self.forget_what_was_closed(method, params);
+                self.heed(method, params);
             }
             Act::Raw { body } => self.wire.send(&frame(body)).await,
         }
@@ -208,10 +211,15 @@ impl Session {
         self.wire.send(&frame(body.as_bytes())).await;
     }
 
-    /// A notification out of the table may close a document too.
-    fn forget_what_was_closed(&mut self, method: &str, params: &Value) {
-        if method == "textDocument/didClose" && params.pointer("/textDocument/uri").is_some() {
-            self.texts.remove(&0);
+    /// What is said out of the tables may close the first document too, or open it without a text.
+    fn heed(&mut self, method: &str, params: &Value) {
+        if params.pointer("/textDocument/uri").is_none_or(|uri| uri != URIS[0]) {
+            return;
+        }
+        match method {
+            "textDocument/didClose" => drop(self.texts.remove(&0)),
+            "textDocument/didOpen" => drop(self.texts.insert(0, None)),
+            _ => {}
         }
     }
 
