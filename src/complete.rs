@@ -10,19 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use tokio_util::sync::CancellationToken;
 
-use crate::config::Settings;
+use crate::config::{Decoding, Settings};
 use crate::engine::{Backend, DocumentId, Finish, RequestStats, TokenTrace};
 use crate::text::{ByteIdx, Document};
 
+use ahead::Prospect;
+use file_names::FileNames;
 use journal::Journal;
 use memory::Memory;
 use question::Question;
+use trigger::admit;
 
 pub mod ahead;
 pub mod ask;
 pub mod beside;
 pub mod brackets;
+pub mod candidates;
 pub mod file_names;
 pub mod file_rules;
 pub mod finished;
@@ -40,6 +45,7 @@ pub mod trigger;
 pub mod trim;
 pub mod typed_through;
 
+pub use candidates::Answered;
 pub use file_rules::Exclusions;
 pub use journal::Feedback;
 pub use links::Links;
@@ -192,6 +198,10 @@ impl Reason {
 pub struct Explanation {
     /// The suggestion's id.
     pub id: u64,
+    /// Whose text it continues.
+    pub document: DocumentId,
+    /// The law by which its tokens were chosen.
+    pub decoding: Decoding,
     /// The decoded text before trimming.
     pub text: String,
     /// Every token of it.
@@ -233,15 +243,13 @@ impl Completer {
         settings: &Settings,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Answer {
-        let turn = self.shared.documents.entry(query.document.clone()).or_default().take_turn();
+        let turn = self.take_turn(&query);
         let answer = tokio::select! {
             biased;
             () = turn.cancelled() => Answer::Superseded,
             answer = self.answer(query, settings, on_partial) => answer,
         };
-        if let Answer::Nothing(reason) = &answer {
-            self.shared.journal.nothing(reason.clone());
-        }
+        self.note(&answer);
         answer
     }
 
@@ -273,11 +281,19 @@ impl Completer {
         self.shared.journal.feedback()
     }
 
+    /// The last suggestion that an editor got.
+    pub fn last_suggestion(&self) -> Option<u64> {
+        self.shared.journal.last_suggestion()
+    }
+
     /// Everything about one of the last suggestions.
     pub fn explain(&self, id: u64) -> Option<Explanation> {
-        let progress = self.shared.journal.job(id)?.progress();
+        let job = self.shared.journal.job(id)?;
+        let progress = job.progress();
         Some(Explanation {
             id,
+            document: job.document().clone(),
+            decoding: job.decoding(),
             text: progress.text,
             tokens: progress.tokens,
             finish: progress.finish,
@@ -300,17 +316,34 @@ impl Completer {
         self.shared.journal.last_reason()
     }
 
+    /// Why nothing would come in this document, wherever its user asked; none if something might.
+    pub fn refusal(&self, prospect: &Prospect, settings: &Settings) -> Option<Reason> {
+        let Some(behind) = prospect.links.paths() else { return Some(Reason::Links) };
+        let names = FileNames::new(&prospect.document, prospect.path.as_deref(), &behind);
+        let rules = self.shared.journal.rules(settings);
+        admit(&prospect.snapshot, &names, Trigger::Invoked, settings, &rules).err()
+    }
+
+    /// Ends the question about the document that is being answered.
+    fn take_turn(&self, query: &Query) -> CancellationToken {
+        self.shared.documents.entry(query.document.clone()).or_default().take_turn()
+    }
+
+    fn note(&self, answer: &Answer) {
+        if let Answer::Nothing(reason) = answer {
+            self.shared.journal.nothing(reason.clone());
+        }
+    }
+
     async fn answer(
         &self,
         query: Query,
         settings: &Settings,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Answer {
-        if query.links.paths().is_none() {
-            query.links.settle().await;
-        }
+        query.links.settle().await;
         match Question::new(&self.shared, query, settings) {
-            Ok(question) => question.answer(on_partial).await,
+            Ok(mut question) => question.answer(on_partial).await,
             Err(reason) => Answer::Nothing(reason),
         }
     }

@@ -171,6 +171,9 @@ pub struct Settings {
     pub popup: Popup,
     /// When a completion may have several lines. By default, `auto`.
     pub multi_line: MultiLine,
+    /// Most suggestions to choose from, where the user asks for one. By default, 1: not every editor that says its user
+    /// asked lets them choose.
+    pub candidates: u32,
     /// Most lines of one completion. By default, 12.
     pub max_lines: usize,
     /// Most tokens of one completion. By default, 96.
@@ -223,6 +226,7 @@ impl Default for Settings {
             automatic: true,
             popup: Popup::default(),
             multi_line: MultiLine::default(),
+            candidates: 1,
             max_lines: 12,
             max_tokens: 96,
             time_budget_ms: 10_000,

@@ -236,11 +236,28 @@ pub trait Backend: Send + Sync + 'static {
     /// The state of the models, as it changes.
     fn state(&self) -> watch::Receiver<State>;
 
+    /// What a user may set as `profile`; empty where there is no choice.
+    fn profiles(&self) -> Vec<ProfileSummary> {
+        Vec::new()
+    }
+
     /// Totals and recent figures since the start.
     fn totals(&self) -> Totals;
 
     /// Applies the settings that concern the engine (profile, threads, memory, idle unload); cheap, asynchronous.
     fn configure(&self, settings: &crate::config::Settings);
+}
+
+/// A profile that may be chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProfileSummary {
+    /// Profile name of `models.toml`.
+    pub name: String,
+    /// Base model name.
+    pub base: String,
+    /// Security model name.
+    pub security: String,
 }
 
 /// Where the models are.

@@ -11,8 +11,9 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Decoding;
 use crate::engine::{
-    Backend, Chunk, Decode, Done, Finish, Request, RequestStats, TextChunk, TokenTrace,
+    Backend, Chunk, Decode, DocumentId, Done, Finish, Request, RequestStats, TextChunk, TokenTrace,
 };
 
 /// A request that is or was decoded.
@@ -79,6 +80,16 @@ impl Job {
         progress.finish = None;
         let resume = progress.tokens.iter().map(|trace| trace.token).collect();
         Self::go_on(backend, Request { resume, deadline, ..self.request.clone() }, progress)
+    }
+
+    /// Whose text it continues.
+    pub fn document(&self) -> &DocumentId {
+        &self.request.document
+    }
+
+    /// The law by which its tokens are chosen.
+    pub fn decoding(&self) -> Decoding {
+        self.request.decoding
     }
 
     /// When its time is up.

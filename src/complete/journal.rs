@@ -83,6 +83,11 @@ impl Journal {
         }
     }
 
+    /// The suggestion that was entered last.
+    pub fn last_suggestion(&self) -> Option<u64> {
+        self.lock().suggestions.back().map(|entry| entry.id)
+    }
+
     /// The job of one of the last suggestions.
     pub fn job(&self, id: u64) -> Option<Arc<Job>> {
         self.lock().find(id).map(|entry| Arc::clone(&entry.job))

@@ -59,6 +59,9 @@ impl Links {
 
     /// Waits until the paths are known, but not for long.
     pub async fn settle(&self) {
+        if self.paths().is_some() {
+            return;
+        }
         let mut links = self.0.clone();
         // Too late, or nobody will tell: `paths` says which.
         drop(timeout(PATIENCE, links.wait_for(Option::is_some)).await);

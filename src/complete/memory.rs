@@ -13,8 +13,8 @@ use super::typed_through::{Agreement, Anchor, Grows, agreement};
 use crate::engine::Finish;
 use crate::text::Document;
 
-/// Suggestions kept per document: enough to take back a wrong letter or two.
-const CAPACITY: usize = 4;
+/// Suggestions kept per document: all candidates of one place, and enough to take back a wrong letter or two.
+const CAPACITY: usize = 12;
 
 /// What is remembered of one document.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub struct Remembered {
     anchor: Anchor,
     style: Style,
     terms: Terms,
+    /// Which of the suggestions for that place it is.
+    sample: u32,
 }
 
 /// What the memory has for a question.
@@ -56,10 +58,34 @@ impl Memory {
     }
 
     /// Finds the suggestion that is being typed. One that is not, and is being decoded, stops.
+    ///
+    /// Of one place's candidates it is the one that is asked about; and where another one's text was begun, that one.
     pub fn recall(&self, place: &Place, terms: &Terms) -> Recall {
-        let mut recalled =
-            self.remembered.iter().map(|remembered| Remembered::recall(remembered, place, terms));
+        let (asked, others): (Vec<_>, Vec<_>) =
+            self.remembered.iter().partition(|remembered| remembered.sample == place.sample);
+        let asked =
+            asked.into_iter().map(|remembered| Remembered::recall(remembered, place, terms));
+        let begun = others
+            .into_iter()
+            .filter(|other| place.sample == 0 && other.is_begun(place))
+            .map(|remembered| Remembered::recall(remembered, place, terms));
+        let mut recalled = asked.chain(begun);
         recalled.find(|recall| !matches!(recall, Recall::Nothing)).unwrap_or(Recall::Nothing)
+    }
+
+    /// What the other candidates for the place, besides `chosen`, still have to say there; those that are there in full.
+    pub fn others(
+        &self,
+        place: &Place,
+        terms: &Terms,
+        chosen: &Arc<Job>,
+    ) -> Vec<(Arc<Job>, String)> {
+        let sample = self.remembered.iter().find(|one| Arc::ptr_eq(&one.job, chosen));
+        let Some(sample) = sample.map(|chosen| chosen.sample) else { return Vec::new() };
+        let mut others: Vec<_> =
+            self.remembered.iter().filter(|other| other.sample != sample).collect();
+        others.sort_by_key(|other| other.sample);
+        others.into_iter().filter_map(|other| other.finished_at(place, terms)).collect()
     }
 
     /// Stops all work for the document.
@@ -101,13 +127,30 @@ impl Remembered {
             anchor: Anchor::new(&place.document, place.cursor),
             style: Style::of(&place.near),
             terms,
+            sample: place.sample,
         }
     }
 
     /// The same suggestion, decoded by another job.
     pub fn with_job(&self, job: Arc<Job>) -> Self {
         let (anchor, style) = (self.anchor.clone(), self.style.clone());
-        Self { job, anchor, style, terms: self.terms.clone() }
+        Self { job, anchor, style, terms: self.terms.clone(), sample: self.sample }
+    }
+
+    /// Whether some of it may stand before the cursor.
+    fn is_begun(&self, place: &Place) -> bool {
+        let typed = self.anchor.typed(&place.document, place.cursor);
+        typed.is_some_and(|typed| !typed.is_empty())
+    }
+
+    /// What of it is still to be typed at `place`, if it has ended and agrees with what was.
+    fn finished_at(&self, place: &Place, terms: &Terms) -> Option<(Arc<Job>, String)> {
+        let typed = self.anchor.typed(&place.document, place.cursor)?;
+        let progress = self.job.progress();
+        let is_whole = self.job.state() == JobState::Ended && !progress.is_broken_off();
+        let (agreement, remainder) = self.remainder(&progress, &typed);
+        let fits = is_whole && self.terms == *terms && agreement == Agreement::Through;
+        (fits && !remainder.trim().is_empty()).then(|| (Arc::clone(&self.job), remainder))
     }
 
     /// How `typed` relates to what is decoded, and what of that is still to be typed.

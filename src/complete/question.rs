@@ -40,6 +40,8 @@ pub(super) struct Question<'a> {
     id: Option<u64>,
     /// The longest partial suggestion so far.
     shown: String,
+    /// Whose text the last suggestion was.
+    chosen: Option<Arc<Job>>,
 }
 
 /// The menu entry that the question's place has already taken; empty where none is selected.
@@ -99,12 +101,29 @@ impl<'a> Question<'a> {
             unfinished: query.unfinished,
             id: None,
             shown: String::new(),
+            chosen: None,
         })
+    }
+
+    /// What else is remembered for the very place of the answer, each with an id of its own.
+    pub(super) fn others(&mut self) -> Vec<Suggestion> {
+        let Some(chosen) = self.chosen.clone() else { return Vec::new() };
+        let others = {
+            let memory = self.shared.documents.get(&self.place.id);
+            memory.map(|memory| memory.others(&self.place, &self.terms, &chosen))
+        };
+        let others = others.into_iter().flatten();
+        others
+            .filter_map(|(job, text)| {
+                self.id = None;
+                self.suggestion(&job, &text).ok()
+            })
+            .collect()
     }
 
     /// Answers from memory, from a job that runs, or from a new one.
     pub(super) async fn answer(
-        mut self,
+        &mut self,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Answer {
         loop {
@@ -336,6 +355,7 @@ impl<'a> Question<'a> {
             }
             None => *self.id.insert(self.shared.journal.enter(Arc::clone(job))),
         };
+        self.chosen = Some(Arc::clone(job));
         let Selected { range, entry } = &self.selected;
         Ok(Suggestion {
             id,

@@ -54,6 +54,8 @@ pub const MIN_PROB: NumberRange = NumberRange::number(0.0, 0.999);
 pub const ADAPTER_STRENGTH: NumberRange = NumberRange::number(0.0, 100.0);
 /// Compute threads. A thread takes megabytes of address space, and a system that gives none ends the process.
 pub const THREADS: NumberRange = NumberRange::integer(0, 256);
+/// Suggestions for one place. The memory of a document holds as many.
+pub const CANDIDATES: NumberRange = NumberRange::integer(1, 8);
 /// Lines of one completion.
 pub const MAX_LINES: NumberRange = NumberRange::integer(1, 1_000);
 /// Tokens of one completion.
@@ -82,13 +84,14 @@ pub const PARTS: NumberRange = NumberRange::integer(1, 99);
 
 /// The settings that hold numbers, by their names in a client's JSON. The range of `alpha` holds for each number of
 /// `alphaByLanguage` and `alphaByPath`.
-pub const SETTINGS: [(&str, NumberRange); 16] = [
+pub const SETTINGS: [(&str, NumberRange); 17] = [
     ("adapterStrength", ADAPTER_STRENGTH),
     ("alpha", ALPHA),
     ("alphaByLanguage", ALPHA),
     ("alphaByPath", ALPHA),
     ("temperature", TEMPERATURE),
     ("draftTokens", DRAFT_TOKENS),
+    ("candidates", CANDIDATES),
     ("maxLines", MAX_LINES),
     ("maxTokens", MAX_TOKENS),
     ("timeBudgetMs", BUDGET_MS),

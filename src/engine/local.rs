@@ -12,7 +12,9 @@ use crate::config::Settings;
 use super::pair::Load;
 use super::queue::{Queue, finish};
 use super::worker::Worker;
-use super::{Backend, Decode, DocumentId, Finish, Hint, Request, RequestStats, State, Totals};
+use super::{
+    Backend, Decode, DocumentId, Finish, Hint, ProfileSummary, Request, RequestStats, State, Totals,
+};
 
 /// Whether caches live from one request to the next. By default, they do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,7 @@ const RECENT: usize = 64;
 #[derive(Debug)]
 pub struct LocalEngine {
     shared: Arc<Shared>,
+    profiles: Vec<ProfileSummary>,
     worker: Option<JoinHandle<()>>,
 }
 
@@ -50,10 +53,11 @@ impl LocalEngine {
     /// If the system gives no thread.
     pub fn start(loader: impl Load, settings: Settings, reuse: Reuse) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::new(settings));
+        let profiles = loader.profiles();
         let worker = Worker::new(loader, Arc::clone(&shared), reuse);
         let worker =
             std::thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run())?;
-        Ok(Self { shared, worker: Some(worker) })
+        Ok(Self { shared, profiles, worker: Some(worker) })
     }
 
     /// Loads the models now rather than with the first request.
@@ -96,6 +100,10 @@ impl Backend for LocalEngine {
 
     fn state(&self) -> watch::Receiver<State> {
         self.shared.state.subscribe()
+    }
+
+    fn profiles(&self) -> Vec<ProfileSummary> {
+        self.profiles.clone()
     }
 
     fn totals(&self) -> Totals {

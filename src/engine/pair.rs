@@ -18,7 +18,7 @@ use crate::prompt::fim::{FileTokens, FimTokens, PromptBudget};
 use crate::registry::manifest::{FimOrder, Model, Profile};
 use crate::registry::{AdapterFiles, Progress, Registry};
 
-use super::{LoadedProfile, panic};
+use super::{LoadedProfile, ProfileSummary, panic};
 
 /// A loaded profile.
 #[derive(Debug)]
@@ -80,11 +80,25 @@ pub trait Load: Send + 'static {
     /// # Errors
     /// If they cannot be had or used.
     fn load(&self, choice: Choice<'_>, progress: &dyn Progress) -> Result<Pair, LoadError>;
+
+    /// The profiles that there are.
+    fn profiles(&self) -> Vec<ProfileSummary> {
+        Vec::new()
+    }
 }
 
 impl Load for Registry {
     fn load(&self, choice: Choice<'_>, progress: &dyn Progress) -> Result<Pair, LoadError> {
         load(self, choice, progress)
+    }
+
+    fn profiles(&self) -> Vec<ProfileSummary> {
+        let summary = |profile: &Profile| ProfileSummary {
+            name: profile.name.clone(),
+            base: profile.base.clone(),
+            security: profile.security.clone(),
+        };
+        self.profiles().map(summary).collect()
     }
 }
 
