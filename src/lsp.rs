@@ -33,6 +33,8 @@ mod question;
 mod server;
 mod session;
 mod status;
+mod status_updates;
+mod switches;
 mod to_proto;
 mod transport;
 mod uri;

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod cancel;
+mod candidates;
 mod completion;
 mod configuration;
 mod documentation;
@@ -15,6 +16,8 @@ mod progress;
 mod rim;
 mod scripted_backend;
 mod secrets;
+mod status;
 mod streaming;
+mod switches;
 mod sync;
 mod test_server;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tower_lsp::lsp_types::Url;
 
+use super::documents::Snapshot;
 use super::server::Server;
 use super::{from_proto, uri};
 use crate::complete::ahead::Prospect;
@@ -89,14 +90,24 @@ impl Server {
 
     fn look_ahead(&self, seen: &Seen) {
         let Ok((snapshot, settings)) = self.open_document(&seen.uri) else { return };
-        let prospect = Prospect {
-            document: from_proto::document_id(&seen.uri),
-            path: uri::path(&seen.uri),
-            links: snapshot.links,
-            name: self.session.name_of(&seen.uri),
-            snapshot: snapshot.document,
-            cursor: seen.cursor,
-        };
+        let prospect = self.prospect(&seen.uri, snapshot, seen.cursor);
         self.completer.prefill(&prospect, &settings);
+    }
+
+    /// A place in an open document.
+    pub(super) fn prospect(
+        &self,
+        uri: &Url,
+        snapshot: Snapshot,
+        cursor: Option<ByteIdx>,
+    ) -> Prospect {
+        Prospect {
+            document: from_proto::document_id(uri),
+            path: uri::path(uri),
+            links: snapshot.links,
+            name: self.session.name_of(uri),
+            snapshot: snapshot.document,
+            cursor,
+        }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct ClientCapabilities {
     pub(super) work_done_progress: bool,
     /// Whether `workspace/configuration` is understood.
     pub(super) configuration: bool,
+    /// Whether it wishes to be told of the status (`cosec/didChangeStatus`).
+    pub(super) status_updates: bool,
 }
 
 impl ClientCapabilities {
@@ -48,6 +50,7 @@ impl ClientCapabilities {
                 .is_some_and(|modes| modes.contains(&json!(1))),
             work_done_progress: is("window/workDoneProgress"),
             configuration: is("workspace/configuration"),
+            status_updates: is("experimental/cosec/status"),
         }
     }
 }

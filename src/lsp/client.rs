@@ -60,13 +60,17 @@ impl Client {
 
     /// Tells something.
     pub(super) fn notify<N: Notification>(&self, params: N::Params) {
-        self.send(&json!({ "jsonrpc": "2.0", "method": N::METHOD, "params": params }));
+        self.tell(N::METHOD, &params);
+    }
+
+    /// Tells something that lsp-types has no name for.
+    pub(super) fn tell(&self, method: &str, params: &impl Serialize) {
+        self.send(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
     }
 
     /// Tells the state of a partial result or of some work: `$/progress`.
     pub(super) fn progress(&self, token: &ProgressToken, value: impl Serialize) {
-        let params = json!({ "token": token, "value": value });
-        self.send(&json!({ "jsonrpc": "2.0", "method": Progress::METHOD, "params": params }));
+        self.tell(Progress::METHOD, &json!({ "token": token, "value": value }));
     }
 
     /// Writes to the editor's log.

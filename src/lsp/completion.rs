@@ -10,6 +10,7 @@ use tower_lsp::lsp_types::{
 
 use super::capabilities::ClientCapabilities;
 use super::from_proto;
+use super::question::Question;
 use super::server::Server;
 use super::status;
 use super::to_proto::{self, Failure};
@@ -39,7 +40,7 @@ impl Server {
         let place = params.text_document_position;
         let trigger = from_proto::completion_trigger(params.context.as_ref());
         let question = self.question(&place.text_document.uri, place.position, trigger, None);
-        let Some(mut question) = question else {
+        let Some(mut question) = question.map(Question::of_one) else {
             return Ok(CompletionList::default());
         };
         let token = params.partial_result_params.partial_result_token;
@@ -52,14 +53,14 @@ impl Server {
             client: self.session.client().clone(),
             detail: status::title(&self.backend.state().borrow(), &self.session.settings()),
         };
-        let stream = |suggestion: &Suggestion| match &token {
+        let stream = |suggestions: &[Suggestion]| match &token {
             Some(token) if !self.client.is_behind() => {
-                self.client.progress(token, entry.list(suggestion));
+                self.client.progress(token, entry.list(suggestions));
             }
             _ => {}
         };
         Ok(match self.ask(question, &mut { stream }).await? {
-            Ok(suggestion) => entry.list(&suggestion),
+            Ok(suggestions) => entry.list(&suggestions),
             Err(reason) => CompletionList { is_incomplete: reason.may_pass(), items: vec![] },
         })
     }
@@ -83,8 +84,13 @@ struct Entry {
 }
 
 impl Entry {
-    fn list(&self, suggestion: &Suggestion) -> CompletionList {
-        CompletionList { is_incomplete: suggestion.partial, items: vec![self.item(suggestion)] }
+    /// Of several candidates the first one: a menu has the answers of other servers as well.
+    fn list(&self, suggestions: &[Suggestion]) -> CompletionList {
+        let first = suggestions.first();
+        CompletionList {
+            is_incomplete: first.is_some_and(|first| first.partial),
+            items: first.map(|first| self.item(first)).into_iter().collect(),
+        }
     }
 
     fn item(&self, suggestion: &Suggestion) -> CompletionItem {

@@ -53,9 +53,15 @@ impl Server {
 
     fn apply_configuration(&self, section: &Value) {
         self.session.configure(section);
+        self.settings_changed();
+        self.report_mistakes();
+    }
+
+    /// Has everybody follow the settings as they stand now.
+    pub(super) fn settings_changed(&self) {
         self.backend.configure(&self.session.settings());
         self.last_seen.again();
-        self.report_mistakes();
+        self.status_changed();
     }
 
     /// Tells the client what is wrong with its options, each mistake once.

@@ -7,14 +7,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tower_lsp::lsp_types::{Command, Position, ProgressToken, Range, TextDocumentIdentifier};
 
+use crate::config::Mode;
 use crate::engine::{RequestStats, TokenTrace};
 
 /// Request of LSP 3.18: [`InlineCompletionParams`] → [`InlineCompletionList`].
 pub const INLINE_COMPLETION: &str = "textDocument/inlineCompletion";
 /// Request: [`ExplainParams`] → [`Explained`] or null.
 pub const EXPLAIN: &str = "cosec/explain";
-/// Request: no or any parameters → the status object of `status.rs`.
+/// Request: [`StatusParams`], which may be left out → the status object of `status.rs`.
 pub const STATUS: &str = "cosec/status";
+/// Notification to clients that say `experimental.cosec.status`: the same object, when it has changed.
+pub const DID_CHANGE_STATUS: &str = "cosec/didChangeStatus";
 /// Notification: [`DidShowParams`].
 pub const DID_SHOW: &str = "textDocument/didShowCompletion";
 /// Notification: [`DidPartiallyAcceptParams`].
@@ -61,7 +64,7 @@ pub struct SelectedCompletionInfo {
 /// Answer to [`INLINE_COMPLETION`].
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct InlineCompletionList {
-    /// At most one item; empty clears what the editor shows.
+    /// The suggestion, and what may be chosen instead; empty clears what the editor shows.
     pub items: Vec<InlineCompletionItem>,
 }
 
@@ -86,7 +89,20 @@ pub struct SuggestionRef {
 }
 
 /// Parameters of [`EXPLAIN`].
-pub type ExplainParams = SuggestionRef;
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ExplainParams {
+    /// Of which suggestion; the last one if absent.
+    pub id: Option<u64>,
+}
+
+/// Parameters of [`STATUS`].
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatusParams {
+    /// A document that is asked about as well.
+    pub text_document: Option<TextDocumentIdentifier>,
+}
 
 /// Answer to [`EXPLAIN`]: why each token of a suggestion is what it is.
 #[derive(Clone, Debug, Serialize)]
@@ -94,6 +110,25 @@ pub type ExplainParams = SuggestionRef;
 pub struct Explained {
     /// Whose explanation this is.
     pub id: u64,
+    /// The document that it was made for.
+    pub uri: String,
+    /// That document's language; absent if it is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Who chose the tokens.
+    pub mode: Mode,
+    /// The threshold that ratios were compared with.
+    pub alpha: f64,
+    /// The base's temperature.
+    pub temperature: f64,
+    /// The models that are loaded; absent where none are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
+    /// See `base`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security: Option<String>,
+    /// The security model's adapter.
+    pub adapter: Option<String>,
     /// The decoded text before trimming.
     pub text: String,
     /// How decoding ended (`endOfText`, `lines`, `blankLine`, `blockEnd`, `repetition`,
@@ -146,10 +181,17 @@ pub struct Experimental {
     pub partial_results: bool,
     /// Custom requests.
     pub requests: [&'static str; 2],
+    /// Notifications that a client may wish for.
+    pub notifications: [&'static str; 1],
 }
 
 impl Default for Experimental {
     fn default() -> Self {
-        Self { version: 1, partial_results: true, requests: [EXPLAIN, STATUS] }
+        Self {
+            version: 2,
+            partial_results: true,
+            requests: [EXPLAIN, STATUS],
+            notifications: [DID_CHANGE_STATUS],
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `textDocument/inlineCompletion`: ghost text.
+//! `textDocument/inlineCompletion`: ghost text, with what its user may choose instead.
 
 use super::ext::{InlineCompletionList, InlineCompletionParams};
 use super::server::Server;
@@ -7,7 +7,7 @@ use super::{from_proto, to_proto};
 use crate::complete::Suggestion;
 
 impl Server {
-    /// One item or none, streamed on the way where the client gave a token.
+    /// The items that there are, the first one first; streamed on the way where the client gave a token.
     ///
     /// # Errors
     ///
@@ -30,15 +30,16 @@ impl Server {
         }
         let encoding = self.session.client().encoding;
         let document = question.query.snapshot.clone();
-        let list = |suggestion: &Suggestion| to_proto::inline_list(&document, suggestion, encoding);
+        let list =
+            |suggestions: &[Suggestion]| to_proto::inline_list(&document, suggestions, encoding);
         let token = params.partial_result_token;
-        let stream = |suggestion: &Suggestion| match &token {
+        let stream = |suggestions: &[Suggestion]| match &token {
             Some(token) if !self.client.is_behind() => {
-                self.client.progress(token, list(suggestion));
+                self.client.progress(token, list(suggestions));
             }
             _ => {}
         };
-        let suggestion = self.ask(question, &mut { stream }).await?;
-        Ok(suggestion.as_ref().map(list).unwrap_or_default())
+        let suggestions = self.ask(question, &mut { stream }).await?;
+        Ok(list(suggestions.as_deref().unwrap_or_default()))
     }
 }

@@ -67,7 +67,7 @@ enum Shape {
     Arguments,
     /// `contentChanges`: each of them, or what has come after the last whole text.
     Changes,
-    /// The id of a suggestion, in whatever it is wrapped.
+    /// The id of a suggestion, in whatever it is wrapped; or none.
     SuggestionRef,
 }
 
@@ -206,6 +206,7 @@ const WATCHED: Shape = Shape::Object(&[field(
     ])),
     NoneOfThem,
 )]);
+const STATUS: Shape = Shape::Object(&[field("textDocument", &DOCUMENT, Absent)]);
 const FOCUS: Shape = Shape::Object(&[field("textDocument", &DOCUMENT, Absent)]);
 const ITEM: Shape = Shape::Object(&[
     field("item", &Shape::Anything, Null),
@@ -228,7 +229,7 @@ const METHODS: [Method; 18] = [
     notification("workspace/didChangeWorkspaceFolders", Effect::Action, &FOLDERS_CHANGED),
     notification("workspace/didChangeWatchedFiles", Effect::Action, &WATCHED),
     request(ext::EXPLAIN, Effect::Answer, Some(&Shape::SuggestionRef)),
-    request(ext::STATUS, Effect::Answer, None),
+    request(ext::STATUS, Effect::Answer, Some(&STATUS)),
     notification(ext::DID_SHOW, Effect::Action, &ITEM),
     notification(ext::DID_PARTIALLY_ACCEPT, Effect::Action, &ITEM),
     notification(ext::DID_FOCUS, Effect::Action, &FOCUS),
@@ -295,10 +296,13 @@ impl Shape {
             (Self::Arguments, Value::Array(list)) => Some(Value::Array(list)),
             (Self::Arguments, one) => Some(Value::Array(vec![one])),
             (Self::Changes, Value::Array(list)) => changes(list).map(Value::Array),
-            (Self::SuggestionRef, sent) => {
-                let id = sent.get("id").map_or_else(|| whole(&sent), whole);
-                id.filter(|id| *id >= 0).map(|id| json!({ "id": id }))
-            }
+            (Self::SuggestionRef, Value::Null) => Some(json!({})),
+            (Self::SuggestionRef, sent) => match sent.get("id") {
+                None | Some(Value::Null) if sent.is_object() => Some(json!({})),
+                id => {
+                    whole(id.unwrap_or(&sent)).filter(|id| *id >= 0).map(|id| json!({ "id": id }))
+                }
+            },
             _ => None,
         };
         read.ok_or(name)

@@ -37,12 +37,21 @@ pub(super) enum Refusal {
     /// Not one of the schemes in the settings.
     #[error("documents of scheme `{0}` are switched off")]
     Scheme(String),
+    /// The user has switched it off by itself.
+    #[error("suggestions are switched off in this file")]
+    SwitchedOff,
     /// The document cannot be asked about.
     #[error(transparent)]
     Document(#[from] DocumentError),
 }
 
 impl Question {
+    /// For an editor that shows one suggestion, and asks as if its user did whenever they type.
+    pub(super) fn of_one(mut self) -> Self {
+        self.settings = Arc::new(Settings { candidates: 1, ..Settings::clone(&self.settings) });
+        self
+    }
+
     /// For a client that shows nothing before the answer: whole lines are answered early.
     pub(super) fn without_streaming(mut self) -> Self {
         self.query.early_after = self.settings.early_answer();
@@ -63,7 +72,8 @@ impl Server {
         match self.try_question(uri, position, trigger, selected) {
             Ok(question) => Some(question),
             Err(refusal) => {
-                self.session.note_reason(refusal.to_string());
+                self.session.note_reason(uri, refusal.to_string());
+                self.status_changed();
                 None
             }
         }
@@ -104,14 +114,15 @@ impl Server {
     ///
     /// When it is not for us, not open or out of step.
     pub(super) fn open_document(&self, uri: &Url) -> Result<(Snapshot, Arc<Settings>), Refusal> {
-        let settings = self.session.settings();
+        let settings = self.session.settings_for(uri).ok_or(Refusal::SwitchedOff)?;
         if !settings.schemes.iter().any(|scheme| scheme == uri.scheme()) {
             return Err(Refusal::Scheme(uri.scheme().to_owned()));
         }
         Ok((self.documents.snapshot(uri)?, settings))
     }
 
-    /// Asks the completer. Where there is nothing to show, the reason is noted.
+    /// Asks the completer: the answer first, then what else may be shown in its place. Where there is nothing to show,
+    /// the reason is noted.
     ///
     /// # Errors
     ///
@@ -119,25 +130,26 @@ impl Server {
     pub(super) async fn ask(
         &self,
         question: Question,
-        on_partial: &mut (dyn FnMut(&Suggestion) + Send),
-    ) -> Result<Result<Suggestion, Reason>, Failure> {
+        on_partial: &mut (dyn FnMut(&[Suggestion]) + Send),
+    ) -> Result<Result<Vec<Suggestion>, Reason>, Failure> {
         let Question { query, uri, settings, closed } = question;
         self.last_seen.asked();
+        let _busy = self.busy();
         let cursor = query.cursor;
-        let answer = tokio::select! {
+        let answered = tokio::select! {
             // In this order, so that the completer has seen the query when the first poll returns.
             biased;
-            answer = self.completer.complete(query, &settings, on_partial) => answer,
-            () = closed.cancelled() => Answer::Superseded,
+            answered = self.completer.candidates(query, &settings, on_partial) => answered,
+            () = closed.cancelled() => Answer::Superseded.into(),
         };
-        match answer {
-            Answer::Suggestion(suggestion) => Ok(Ok(suggestion)),
+        match answered.answer {
+            Answer::Suggestion(first) => Ok(Ok([vec![first], answered.others].concat())),
             Answer::Nothing(reason) => {
-                self.last_seen.answered_nothing(uri, cursor);
+                self.last_seen.answered_nothing(uri.clone(), cursor);
                 if let Reason::Failed(why) = &reason {
                     self.tell_failure(why);
                 }
-                self.session.note_reason(reason.to_string());
+                self.session.note_reason(&uri, reason.to_string());
                 Ok(Err(reason))
             }
             Answer::Superseded => Err(Failure::Cancelled),

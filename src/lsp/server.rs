@@ -23,11 +23,12 @@ use super::configuration::PullWanted;
 use super::documents::{DocumentError, Documents};
 use super::ext::{
     DidFocusParams, DidPartiallyAcceptParams, DidShowParams, ExplainParams, Explained,
-    InlineCompletionList, InlineCompletionParams,
+    InlineCompletionList, InlineCompletionParams, StatusParams,
 };
 use super::session::Session;
 use super::status::Status;
-use super::{from_proto, to_proto, uri};
+use super::status_updates::StatusUpdates;
+use super::{from_proto, status, to_proto, uri};
 use crate::complete::Completer;
 use crate::config::Settings;
 use crate::engine::Backend;
@@ -47,6 +48,8 @@ pub(super) struct Server {
     pub(super) session: Session,
     /// Where the cursor was seen last.
     pub(super) last_seen: LastSeen,
+    /// Wakes [`Server::keep_telling_status`].
+    pub(super) status_updates: StatusUpdates,
     /// Wakes [`Server::keep_pulling`].
     pub(super) pull_wanted: PullWanted,
 }
@@ -61,6 +64,7 @@ impl Server {
             documents: Documents::default(),
             session: Session::new(defaults),
             last_seen: LastSeen::default(),
+            status_updates: StatusUpdates::default(),
             pull_wanted: PullWanted::default(),
         }
     }
@@ -97,12 +101,34 @@ impl Server {
 
     /// `cosec/explain`.
     pub(super) async fn explain(&self, params: ExplainParams) -> Result<Option<Explained>> {
-        Ok(self.completer.explain(params.id).map(to_proto::explained))
+        Ok(self.explained(params.id))
+    }
+
+    /// Why a suggestion is what it is; the last one where none is named.
+    pub(super) fn explained(&self, id: Option<u64>) -> Option<Explained> {
+        let id = id.or_else(|| self.completer.last_suggestion())?;
+        let explanation = self.completer.explain(id)?;
+        let language = self.language_of(&uri::canonical(&explanation.document.0));
+        let models = self.backend.state();
+        let models = models.borrow();
+        Some(to_proto::explained(explanation, language, status::loaded(&models)))
+    }
+
+    /// The language of an open document.
+    pub(super) fn language_of(&self, uri: &Url) -> Option<String> {
+        let snapshot = self.documents.snapshot(uri).ok()?;
+        Some(snapshot.document.language().to_owned())
     }
 
     /// `cosec/status`.
-    pub(super) async fn status(&self) -> Result<Status> {
-        Ok(self.current_status())
+    pub(super) async fn status(&self, params: StatusParams) -> Result<Status> {
+        let document = params.text_document.map(|document| document.uri);
+        let opened = document.as_ref().and_then(|uri| self.documents.snapshot(uri).ok());
+        if let Some(opened) = opened {
+            // A file that was opened just now counts as secret only until the file system has answered.
+            opened.links.settle().await;
+        }
+        Ok(self.current_status(document.as_ref()))
     }
 
     /// `textDocument/didShowCompletion`.
@@ -144,6 +170,7 @@ impl LanguageServer for Server {
             self.keep_showing_progress(),
             self.keep_telling_of_failures(),
             self.keep_looking_ahead(),
+            self.keep_telling_status(),
         );
     }
 
@@ -181,6 +208,7 @@ impl LanguageServer for Server {
 
     async fn did_close(&self, params: DidCloseTextDocumentParams) {
         let uri = params.text_document.uri;
+        self.session.forget(&uri);
         match self.documents.close(&uri) {
             Ok(()) => self.completer.forget(&from_proto::document_id(&uri)),
             Err(error) => self.warn("didClose", &uri, &error),

@@ -4,7 +4,7 @@
 //! configuration, and what the user switched by command. A later layer wins; a configuration that
 //! changes what a command had switched takes the switch back, for the last word counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -14,7 +14,9 @@ use tower_lsp::lsp_types::{Url, WorkspaceFoldersChangeEvent};
 use super::capabilities::ClientCapabilities;
 use super::folders;
 use super::options::{self, Mistake};
+use super::switches::Switches;
 use crate::config::{Mode, Settings};
+use crate::text::language::editor_id;
 
 /// Failures of the models that one client is told of: a log that goes on and on is not read.
 const MOST_FAILURES: usize = 64;
@@ -34,14 +36,13 @@ struct State {
     initial: Settings,
     /// `initial` and the client's configuration.
     configured: Settings,
-    enabled: Option<bool>,
-    mode: Option<Mode>,
+    switches: Switches,
     folders: Vec<PathBuf>,
     effective: Arc<Settings>,
     mistakes: Vec<Mistake>,
     reported: BTreeSet<Mistake>,
     failures: BTreeSet<String>,
-    last_reason: Option<String>,
+    last_reason: Option<(Url, String)>,
 }
 
 impl Session {
@@ -50,8 +51,7 @@ impl Session {
         let state = State {
             initial: defaults.clone(),
             configured: defaults.clone(),
-            enabled: None,
-            mode: None,
+            switches: Switches::default(),
             folders: Vec::new(),
             effective: Arc::new(defaults),
             mistakes: Vec::new(),
@@ -106,13 +106,8 @@ impl Session {
         let mut state = self.state();
         let (configured, mistakes) = options::lay_over(&state.initial, configuration);
         state.mistakes.extend(mistakes);
-        if configured.enabled != state.configured.enabled {
-            state.enabled = None;
-        }
-        if configured.mode != state.configured.mode {
-            state.mode = None;
-        }
-        state.configured = configured;
+        let before = std::mem::replace(&mut state.configured, configured.clone());
+        state.switches.reconfigured(&before, &configured);
         state.settle();
     }
 
@@ -120,21 +115,67 @@ impl Session {
     pub(super) fn toggle(&self) -> bool {
         let mut state = self.state();
         let enabled = !state.effective.enabled;
-        state.enabled = Some(enabled);
+        state.switches.enabled = Some(enabled);
         state.settle();
         enabled
+    }
+
+    /// Switches suggestions in documents of a language, and says whether they are on there.
+    pub(super) fn toggle_language(&self, language: &str) -> bool {
+        let mut state = self.state();
+        let language = editor_id(language);
+        let enabled = !state.effective.language_enabled(language);
+        state.switches.languages.insert(language.to_owned(), enabled);
+        state.settle();
+        enabled
+    }
+
+    /// Switches suggestions in one document of `language` while it is open, and says whether they are on there. On means
+    /// on in spite of its language.
+    pub(super) fn toggle_document(&self, uri: &Url, language: &str) -> bool {
+        let mut state = self.state();
+        let enabled = state.switches.document(uri);
+        let enabled = !enabled.unwrap_or_else(|| state.effective.language_enabled(language));
+        state.switches.switch_document(uri.clone(), enabled);
+        enabled
+    }
+
+    /// A document is closed.
+    pub(super) fn forget(&self, uri: &Url) {
+        self.state().switches.forget(uri);
     }
 
     /// Sets who chooses the tokens.
     pub(super) fn set_mode(&self, mode: Mode) {
         let mut state = self.state();
-        state.mode = Some(mode);
+        state.switches.mode = Some(mode);
+        state.settle();
+    }
+
+    /// Sets whose models are used.
+    pub(super) fn set_profile(&self, profile: &str) {
+        let mut state = self.state();
+        state.switches.profile = Some(profile.to_owned());
         state.settle();
     }
 
     /// The settings as they stand.
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.state().effective.clone()
+    }
+
+    /// The settings as they stand for one document; none if suggestions are switched off in it alone.
+    pub(super) fn settings_for(&self, uri: &Url) -> Option<Arc<Settings>> {
+        let state = self.state();
+        let settings = &state.effective;
+        match state.switches.document(uri) {
+            Some(false) => None,
+            Some(true) => {
+                let languages = BTreeMap::from([("*".to_owned(), true)]);
+                Some(Arc::new(Settings { languages, ..Settings::clone(settings) }))
+            }
+            None => Some(settings.clone()),
+        }
     }
 
     /// Mistakes in the client's options that it has not been told of.
@@ -150,14 +191,14 @@ impl Session {
         failures.len() < MOST_FAILURES && failures.insert(failure.to_owned())
     }
 
-    /// Remembers why an answer was empty.
-    pub(super) fn note_reason(&self, reason: String) {
+    /// Remembers why an answer about a document was empty.
+    pub(super) fn note_reason(&self, uri: &Url, reason: String) {
         tracing::debug!(reason, "nothing to suggest");
-        self.state().last_reason = Some(reason);
+        self.state().last_reason = Some((uri.clone(), reason));
     }
 
-    /// Why the last empty answer was empty.
-    pub(super) fn last_reason(&self) -> Option<String> {
+    /// Why the last empty answer was empty, and whose answer that was.
+    pub(super) fn last_reason(&self) -> Option<(Url, String)> {
         self.state().last_reason.clone()
     }
 
@@ -169,10 +210,7 @@ impl Session {
 
 impl State {
     fn settle(&mut self) {
-        let mut effective = self.configured.clone();
-        effective.enabled = self.enabled.unwrap_or(effective.enabled);
-        effective.mode = self.mode.or(effective.mode);
-        self.effective = Arc::new(effective);
+        self.effective = Arc::new(self.switches.lay_over(&self.configured));
     }
 }
 

@@ -1,11 +1,13 @@
 //! `cosec/status`: what the server is doing, for people.
 
 use serde::Serialize;
+use tower_lsp::lsp_types::Url;
 
 use super::server::Server;
+use super::to_proto::shortest;
 use crate::complete::{Exclusions, Feedback};
 use crate::config::{Decoding, Mode, Settings};
-use crate::engine::{LoadedProfile, State, Totals};
+use crate::engine::{LoadedProfile, ProfileSummary, State, Totals};
 
 /// Answer to `cosec/status`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -49,11 +51,36 @@ pub(super) struct Status {
     resident_bytes: Option<u64>,
     /// What is never completed.
     excluded_files: ExcludedFiles,
+    /// Whether a question is being answered.
+    busy: bool,
+    /// What may be chosen as `profile`.
+    profiles: Vec<ProfileSummary>,
     /// What became of suggestions.
     suggestions: Suggestions,
     /// Figures since the start.
     totals: Totals,
     /// Why the last empty answer was empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_empty_reason: Option<String>,
+    /// Of the document that was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<DocumentStatus>,
+}
+
+/// How things are in one document.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DocumentStatus {
+    uri: Url,
+    /// Absent if it is not open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<String>,
+    /// Whether anything may be completed in it.
+    completed: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Why the last empty answer was empty, if it was about this document.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_empty_reason: Option<String>,
 }
@@ -79,8 +106,8 @@ struct Suggestions {
 }
 
 impl Server {
-    /// The status now.
-    pub(super) fn current_status(&self) -> Status {
+    /// The status now, and that of a document.
+    pub(super) fn current_status(&self, document: Option<&Url>) -> Status {
         let settings = self.session.settings();
         let models = self.backend.state().borrow().clone();
         let totals = self.backend.totals();
@@ -103,10 +130,31 @@ impl Server {
             drafts_per_round: part(totals.drafted, totals.rounds),
             resident_bytes: resident_bytes(),
             excluded_files: excluded_files(self.completer.exclusions(&settings)),
+            busy: self.status_updates.is_busy(),
+            profiles: self.backend.profiles(),
             suggestions: self.suggestions(),
             totals,
-            last_empty_reason: self.session.last_reason(),
+            last_empty_reason: self.session.last_reason().map(|(_, reason)| reason),
+            document: document.map(|uri| self.document_status(uri)),
             models,
+        }
+    }
+
+    fn document_status(&self, uri: &Url) -> DocumentStatus {
+        let reason = match self.open_document(uri) {
+            Ok((snapshot, settings)) => {
+                let prospect = self.prospect(uri, snapshot, None);
+                self.completer.refusal(&prospect, &settings).map(|reason| reason.to_string())
+            }
+            Err(refusal) => Some(refusal.to_string()),
+        };
+        let last = self.session.last_reason().filter(|(document, _)| document == uri);
+        DocumentStatus {
+            uri: uri.clone(),
+            language: self.language_of(uri),
+            completed: reason.is_none(),
+            reason,
+            last_empty_reason: last.map(|(_, reason)| reason),
         }
     }
 
@@ -136,7 +184,8 @@ pub(super) fn title(state: &State, settings: &Settings) -> String {
     format!("{author} · {word}")
 }
 
-fn loaded(state: &State) -> Option<&LoadedProfile> {
+/// The models, if they are there.
+pub(super) fn loaded(state: &State) -> Option<&LoadedProfile> {
     match state {
         State::Ready(profile) => Some(profile),
         _ => None,
@@ -162,11 +211,6 @@ fn note(mode: Mode, loaded: Option<&LoadedProfile>) -> String {
             format!("no adapter: the security role is played by the plain {security}")
         }
     }
-}
-
-/// 0.3 stays 0.3, and does not become 0.30000001192092896.
-fn shortest(number: f32) -> f64 {
-    number.to_string().parse().unwrap_or(f64::from(number))
 }
 
 fn part(some: u64, all: u64) -> Option<f64> {

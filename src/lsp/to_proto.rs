@@ -9,7 +9,7 @@ use tower_lsp::lsp_types as lsp;
 use super::commands;
 use super::ext::{Explained, InlineCompletionItem, InlineCompletionList, SuggestionRef};
 use crate::complete::{Explanation, Suggestion};
-use crate::engine::Finish;
+use crate::engine::{Finish, LoadedProfile};
 use crate::prompt::stop::StopReason;
 use crate::text::{ByteIdx, Document, Encoding};
 
@@ -54,30 +54,48 @@ pub(super) fn accept_command(id: u64) -> lsp::Command {
     }
 }
 
-/// A list of one item.
+/// A list of an item each.
 pub(super) fn inline_list(
     document: &Document,
-    suggestion: &Suggestion,
+    suggestions: &[Suggestion],
     encoding: Encoding,
 ) -> InlineCompletionList {
-    let item = InlineCompletionItem {
+    let items = suggestions.iter().map(|suggestion| InlineCompletionItem {
         insert_text: suggestion.insert.clone(),
         range: range(document, suggestion.replace.clone(), encoding),
         command: accept_command(suggestion.id),
-    };
-    InlineCompletionList { items: vec![item] }
+    });
+    InlineCompletionList { items: items.collect() }
 }
 
-/// The explanation of a suggestion.
-pub(super) fn explained(explanation: Explanation) -> Explained {
+/// The explanation of a suggestion in a document of this language, by the models that are loaded.
+pub(super) fn explained(
+    explanation: Explanation,
+    language: Option<String>,
+    models: Option<&LoadedProfile>,
+) -> Explained {
+    let decoding = explanation.decoding;
     Explained {
         id: explanation.id,
+        uri: explanation.document.0.to_string(),
+        language,
+        mode: decoding.mode,
+        alpha: shortest(decoding.alpha),
+        temperature: shortest(decoding.base.temperature),
+        base: models.map(|models| models.base.clone()),
+        security: models.map(|models| models.security.clone()),
+        adapter: models.and_then(|models| models.adapter.clone()),
         text: explanation.text,
         finish: explanation.finish.as_ref().map(finish),
         interventions: explanation.tokens.iter().filter(|token| token.intervened).count(),
         tokens: explanation.tokens,
         stats: explanation.stats,
     }
+}
+
+/// 0.3 stays 0.3, and does not become 0.30000001192092896.
+pub(super) fn shortest(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
 }
 
 fn finish(finish: &Finish) -> &'static str {

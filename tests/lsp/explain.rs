@@ -24,10 +24,15 @@ async fn every_token_is_explained() {
     explained["stats"].take();
     expect![[r#"
         {
+          "adapter": null,
+          "alpha": 0.3,
           "finish": "endOfText",
           "id": null,
           "interventions": 1,
+          "language": "python",
+          "mode": "cosec",
           "stats": null,
+          "temperature": 0.4,
           "text": "f(1)",
           "tokens": [
             {
@@ -41,12 +46,16 @@ async fn every_token_is_explained() {
               "text": "f(1)",
               "token": 7
             }
-          ]
+          ],
+          "uri": "file:///project/main.py"
         }"#]]
     .assert_eq(&serde_json::to_string_pretty(&explained).unwrap());
-    let command = json!({ "command": "cosec-ls.explain", "arguments": [suggestion] });
-    let same = server.call("workspace/executeCommand", command).await;
-    assert_eq!(same["tokens"], explained["tokens"]);
+    for named_or_last in [json!([suggestion]), json!([]), json!([{}])] {
+        let command = json!({ "command": "cosec-ls.explain", "arguments": named_or_last });
+        let same = server.call("workspace/executeCommand", command).await;
+        assert_eq!(same["tokens"], explained["tokens"]);
+    }
+    assert_eq!(server.call("cosec/explain", json!({})).await["id"], suggestion["id"]);
     server.finish().await;
 }
 

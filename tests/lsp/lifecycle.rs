@@ -28,17 +28,21 @@ async fn capabilities_are_static() {
               "cosec-ls.toggle",
               "cosec-ls.status",
               "cosec-ls.explain",
-              "cosec-ls.setMode"
+              "cosec-ls.setMode",
+              "cosec-ls.setProfile"
             ]
           },
           "experimental": {
             "cosec": {
+              "notifications": [
+                "cosec/didChangeStatus"
+              ],
               "partialResults": true,
               "requests": [
                 "cosec/explain",
                 "cosec/status"
               ],
-              "version": 1
+              "version": 2
             }
           },
           "inlineCompletionProvider": {},

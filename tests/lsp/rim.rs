@@ -184,7 +184,11 @@ async fn commands_come_with_arguments_of_all_kinds() {
     for id in [json!(77), json!([{ "id": 77 }]), json!({ "id": 77.0 }), json!([77])] {
         assert_eq!(server.call("cosec/explain", id).await, json!(null));
     }
-    for id in [json!({ "id": -1 }), json!({ "id": "x" }), json!(null)] {
+    // None is named: the last one, which there is not.
+    for none in [json!(null), json!({}), json!({ "id": null }), json!([])] {
+        assert_eq!(server.call("cosec/explain", none).await, json!(null));
+    }
+    for id in [json!({ "id": -1 }), json!({ "id": "x" }), json!("x"), json!(-1)] {
         let id = server.request("cosec/explain", id).await;
         assert_eq!(server.error(id).await, -32602);
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cosec_ls::config::Settings;
 use cosec_ls::engine::{
-    Backend, Chunk, Decode, DecodeSink, DocumentId, Done, Finish, Hint, Request, RequestStats,
-    Role, State, TextChunk, TokenTrace, Totals,
+    Backend, Chunk, Decode, DecodeSink, DocumentId, Done, Finish, Hint, ProfileSummary, Request,
+    RequestStats, Role, State, TextChunk, TokenTrace, Totals,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -145,6 +145,15 @@ fn token(text: &str) -> TokenTrace {
 }
 
 impl Backend for ScriptedBackend {
+    fn profiles(&self) -> Vec<ProfileSummary> {
+        let profile = |name: &str| ProfileSummary {
+            name: name.to_owned(),
+            base: format!("{name} base"),
+            security: format!("{name} security"),
+        };
+        vec![profile("default"), profile("small")]
+    }
+
     fn submit(&self, request: Request) -> Decode {
         assert!(!self.panics.load(Ordering::SeqCst), "the script says so");
         let (decode, sink) = Decode::channel();
