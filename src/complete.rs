@@ -281,7 +281,7 @@ impl Completer {
         self.shared.journal.feedback()
     }
 
-    /// The last suggestion that an editor got.
+    /// The suggestion that was answered, shown or accepted last.
     pub fn last_suggestion(&self) -> Option<u64> {
         self.shared.journal.last_suggestion()
     }
@@ -330,8 +330,10 @@ impl Completer {
     }
 
     fn note(&self, answer: &Answer) {
-        if let Answer::Nothing(reason) = answer {
-            self.shared.journal.nothing(reason.clone());
+        match answer {
+            Answer::Suggestion(suggestion) => self.shared.journal.answered(suggestion.id),
+            Answer::Nothing(reason) => self.shared.journal.nothing(reason.clone()),
+            Answer::Superseded => {}
         }
     }
 

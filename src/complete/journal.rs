@@ -35,6 +35,8 @@ struct Entries {
     last_reason: Option<Reason>,
     /// Newest last.
     suggestions: VecDeque<Entry>,
+    /// The one that the user saw last, as far as that is known.
+    last_suggestion: Option<u64>,
     feedback: Feedback,
 }
 
@@ -83,9 +85,14 @@ impl Journal {
         }
     }
 
-    /// The suggestion that was entered last.
+    /// A suggestion is the answer to a question: an editor shows it first.
+    pub fn answered(&self, id: u64) {
+        self.lock().last_suggestion = Some(id);
+    }
+
+    /// The suggestion that was answered, shown or accepted last.
     pub fn last_suggestion(&self) -> Option<u64> {
-        self.lock().suggestions.back().map(|entry| entry.id)
+        self.lock().last_suggestion
     }
 
     /// The job of one of the last suggestions.
@@ -96,17 +103,19 @@ impl Journal {
     /// The editor shows a suggestion.
     pub fn shown(&self, id: u64) {
         let mut entries = self.lock();
-        if entries.find(id).is_some_and(|entry| !std::mem::replace(&mut entry.shown, true)) {
-            entries.feedback.shown += 1;
-        }
+        let Some(entry) = entries.find(id) else { return };
+        let is_news = !std::mem::replace(&mut entry.shown, true);
+        entries.feedback.shown += u64::from(is_news);
+        entries.last_suggestion = Some(id);
     }
 
     /// The user has accepted a suggestion.
     pub fn accepted(&self, id: u64) {
         let mut entries = self.lock();
-        if entries.find(id).is_some_and(|entry| !std::mem::replace(&mut entry.accepted, true)) {
-            entries.feedback.accepted += 1;
-        }
+        let Some(entry) = entries.find(id) else { return };
+        let is_news = !std::mem::replace(&mut entry.accepted, true);
+        entries.feedback.accepted += u64::from(is_news);
+        entries.last_suggestion = Some(id);
     }
 
     /// The counts so far.

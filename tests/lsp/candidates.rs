@@ -43,6 +43,11 @@ async fn who_asks_may_choose() {
         .map(|item| item["command"]["arguments"][0]["id"].as_u64().unwrap())
         .collect();
     assert_eq!(ids.len(), 3);
+    let last = server.call("cosec/explain", json!({})).await;
+    assert_eq!(last["text"], "f(1)");
+    let shown = json!({ "item": list["items"][1] });
+    server.notify("textDocument/didShowCompletion", shown).await;
+    assert_eq!(server.call("cosec/explain", json!({})).await["text"], "g(2)");
     for (id, text) in ids.into_iter().zip(["f(1)", "g(2)", "h(3)"]) {
         assert_eq!(server.call("cosec/explain", json!({ "id": id })).await["text"], text);
     }
