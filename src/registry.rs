@@ -24,8 +24,8 @@ pub use adapters::{AdapterFiles, AdapterPlace};
 pub use environment::Environment;
 pub use manifest::{Adapter, Family, Fim, FimOrder, Model, Profile};
 
-use download::{Job, Means};
-use manifest::{Manifest, known};
+use download::{Job, Means, Reach};
+use manifest::{Manifest, Source, known};
 use store::Store;
 
 /// Where the registry looks. The default is what a user without special wishes gets.
@@ -125,6 +125,34 @@ pub enum Presence {
     BuiltIn,
 }
 
+/// What of a profile's files is not on this machine and would have to be fetched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// The files, in the order in which they are fetched.
+    pub models: Vec<MissingModel>,
+    /// What forbids to fetch them: `--offline`, or a variable of the environment.
+    pub forbidden_by: Option<String>,
+}
+
+/// A file that is not complete on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingModel {
+    /// Name in `models.toml`.
+    pub name: String,
+    /// Length of the complete file.
+    pub size_bytes: u64,
+    /// What of it an interrupted pull left.
+    pub here_bytes: u64,
+}
+
+impl Missing {
+    /// What is still to be fetched.
+    pub fn download_bytes(&self) -> u64 {
+        let left = |model: &MissingModel| model.size_bytes.saturating_sub(model.here_bytes);
+        self.models.iter().map(left).sum()
+    }
+}
+
 /// What can go wrong between a name and a verified file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -202,6 +230,17 @@ pub enum Error {
     Offline {
         /// `--offline`, or a variable of the environment.
         setting: String,
+    },
+    /// A source beyond this machine, where only this machine was looked at.
+    #[error("not tried, since nothing was to be fetched")]
+    NotTried,
+    /// What is here of the file is not right, and no source beyond this machine was asked.
+    #[error("`{name}` is not on this machine; `cosec-ls models pull {name}` fetches it:{}", list(attempts))]
+    NotHere {
+        /// The file.
+        name: String,
+        /// What each source said, in the order of `models.toml`.
+        attempts: Vec<Attempt>,
     },
     /// No source could give the file.
     #[error("could not get `{name}`{}:{}", remedy(name, attempts), list(attempts))]
@@ -378,6 +417,20 @@ impl Registry {
     /// [`Error::Unavailable`] says what each source said; [`Error::DiskFull`] and [`Error::Cancelled`] end the pull at
     /// once. In all three cases what is complete stays for the next pull.
     pub fn ensure(&self, name: &str, progress: &dyn Progress) -> Result<PathBuf, Error> {
+        self.get(name, progress, Reach::Everywhere)
+    }
+
+    /// The verified file of a model, if it is on this machine, whose sources beyond it are not asked. A file that was not
+    /// checked since it changed is read in full.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHere`] if it would have to be fetched; as [`Registry::ensure`] otherwise.
+    pub fn find(&self, name: &str, progress: &dyn Progress) -> Result<PathBuf, Error> {
+        self.get(name, progress, Reach::Here)
+    }
+
+    fn get(&self, name: &str, progress: &dyn Progress, reach: Reach) -> Result<PathBuf, Error> {
         let artifact = self.model(name)?.artifact();
         if let Some(path) = self.store.verified(&artifact) {
             return Ok(path);
@@ -387,7 +440,34 @@ impl Registry {
         if let Some(path) = self.store.verified(&artifact) {
             return Ok(path);
         }
-        download::fetch(&job, &self.means)
+        download::fetch(&job, &self.means, reach)
+    }
+
+    /// What of a profile's files would have to be fetched. Reads no more than names, lengths and times; a file that is
+    /// here counts, whether it was checked or not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unknown`] lists the known profiles.
+    pub fn missing(&self, profile: &str) -> Result<Missing, Error> {
+        let mut models = Vec::new();
+        for name in self.profile(profile)?.models() {
+            let model = self.model(name)?;
+            let artifact = model.artifact();
+            let is_here = self.store.present(&artifact).is_some()
+                || artifact.sources.iter().any(|source| self.means.has_here(source));
+            // Without a source beyond this machine nothing can be fetched, and what is wrong is said when it is read.
+            let is_remote = |source: &Source| !matches!(source, Source::Path(_));
+            if is_here || !artifact.sources.iter().any(is_remote) {
+                continue;
+            }
+            models.push(MissingModel {
+                name: model.name.clone(),
+                size_bytes: model.size_bytes,
+                here_bytes: self.store.begun_bytes(&artifact),
+            });
+        }
+        Ok(Missing { models, forbidden_by: self.means.offline.clone() })
     }
 
     /// Reads the whole file of a model again and checks its sha256.

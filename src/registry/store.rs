@@ -93,10 +93,15 @@ impl Store {
         if let Some(path) = self.present(artifact) {
             return Presence::Unverified(path);
         }
-        match size_of(&self.parts(artifact)) {
+        match self.begun_bytes(artifact) {
             0 => Presence::Absent,
             bytes => Presence::Partial { bytes },
         }
+    }
+
+    /// What an interrupted pull of this file left, in bytes.
+    pub(super) fn begun_bytes(&self, artifact: &Artifact<'_>) -> u64 {
+        size_of(&self.parts(artifact))
     }
 
     /// Takes the file's lock if it is free.
