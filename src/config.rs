@@ -127,6 +127,19 @@ pub enum Popup {
     Never,
 }
 
+/// Whether files of models that are not on this machine are fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Download {
+    /// As soon as they are needed.
+    #[default]
+    Always,
+    /// Once the user has said yes.
+    Ask,
+    /// Only by a command.
+    Never,
+}
+
 /// What a user may set. Field names in a client's JSON are the camelCase of these, and [`ranges`] has what their numbers
 /// may be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +149,8 @@ pub struct Settings {
     pub enabled: bool,
     /// Name of the profile in `models.toml`. By default, `default`.
     pub profile: String,
+    /// Whether models that are not on this machine are fetched. By default, `always`.
+    pub download: Download,
     /// Overrides the profile's adapter: the name of one in `models.toml`, or a directory in PEFT's format. By default,
     /// none.
     pub adapter: Option<String>,
@@ -211,6 +226,7 @@ impl Default for Settings {
         Self {
             enabled: true,
             profile: "default".to_owned(),
+            download: Download::default(),
             adapter: None,
             adapter_strength: 1.0,
             mode: None,
