@@ -6,6 +6,7 @@
 
 pub mod ahead;
 pub mod decoding;
+pub mod fetch;
 pub mod local;
 pub mod pair;
 pub mod panic;
@@ -246,6 +247,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Applies the settings that concern the engine (profile, threads, memory, idle unload); cheap, asynchronous.
     fn configure(&self, settings: &crate::config::Settings);
+
+    /// Fetches what is missing of a profile, whatever the setting `download` says, and loads it if it is the one of the
+    /// settings; cheap, asynchronous. By default nothing happens: not every backend has files.
+    fn fetch(&self, _profile: &str) {}
+
+    /// Ends the download that is going on, if there is one. What is complete stays; none begins by itself any more.
+    fn cancel_fetch(&self) {}
 }
 
 /// A profile that may be chosen.
@@ -276,6 +284,8 @@ pub enum State {
         /// Bytes in all.
         total_bytes: u64,
     },
+    /// Files are not here and may not be fetched, as things stand.
+    Missing(MissingModels),
     /// Files are being read.
     Loading {
         /// Profile name.
@@ -288,6 +298,60 @@ pub enum State {
         /// For people.
         reason: String,
     },
+}
+
+impl State {
+    /// Why nothing can be decoded before more files are here; for people.
+    pub fn lacks_files(&self) -> Option<String> {
+        match self {
+            Self::Missing(missing) => Some(missing.reason()),
+            Self::Fetching { model, done_bytes, total_bytes } => Some(format!(
+                "downloading {model}: {} of {} MB; suggestions come when all of it is here",
+                done_bytes / 1_000_000,
+                total_bytes / 1_000_000
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Files of a profile that are not on this machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissingModels {
+    /// Profile name.
+    pub profile: String,
+    /// Model names of `models.toml`.
+    pub models: Vec<String>,
+    /// What a download would still bring.
+    pub download_bytes: u64,
+    /// What forbids every download: `--offline`, or a variable of the environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offline: Option<String>,
+}
+
+impl MissingModels {
+    /// What is missing and how to get it, in one sentence.
+    pub fn reason(&self) -> String {
+        let (verb, size) = (if self.models.len() == 1 { "is" } else { "are" }, self.size());
+        let (models, profile) = (self.models.join(" and "), &self.profile);
+        let pull = format!("`cosec-ls models pull {profile}`");
+        match &self.offline {
+            Some(setting) => format!(
+                "{models} ({size}) {verb} not on this machine, and nothing is downloaded since `{setting}` is set; without \
+                 it {pull} gets what is missing"
+            ),
+            None => format!(
+                "{models} ({size}) {verb} not on this machine; the command `cosec-ls.pull` of the editor downloads what is \
+                 missing, and so does {pull}"
+            ),
+        }
+    }
+
+    /// What a download would still bring, as people say it.
+    pub fn size(&self) -> String {
+        fetch::in_words(self.download_bytes)
+    }
 }
 
 /// What is in memory.

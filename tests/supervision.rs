@@ -22,7 +22,7 @@ use crate::support::tiny_pair::{PROFILE, TinyPair};
 /// Longer than anything here takes; a test that waits for what never comes fails by it.
 const HANG: Duration = Duration::from_secs(60);
 
-type Spoil = Box<dyn Fn(usize, Pair) -> Result<Pair, LoadError> + Send>;
+type Spoil = Box<dyn Fn(usize, Pair) -> Result<Pair, LoadError> + Send + Sync>;
 
 /// Loads tiny pairs, and lets a test have its way with the n-th of them.
 struct Spoiled {
@@ -46,13 +46,13 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(spoil: impl Fn(usize, Pair) -> Result<Pair, LoadError> + Send + 'static) -> Self {
+    fn new(spoil: impl Fn(usize, Pair) -> Result<Pair, LoadError> + Send + Sync + 'static) -> Self {
         Self::with(settings(), spoil)
     }
 
     fn with(
         settings: Settings,
-        spoil: impl Fn(usize, Pair) -> Result<Pair, LoadError> + Send + 'static,
+        spoil: impl Fn(usize, Pair) -> Result<Pair, LoadError> + Send + Sync + 'static,
     ) -> Self {
         let (files, n_loads) = (TinyPair::new(), Arc::new(AtomicUsize::new(0)));
         let (registry, counter) = (files.registry(), n_loads.clone());

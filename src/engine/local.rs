@@ -70,11 +70,8 @@ impl Backend for LocalEngine {
     fn submit(&self, request: Request) -> Decode {
         let (decode, sink) = Decode::channel();
         let not_ready = match &*self.shared.state.borrow() {
-            State::Fetching { model, done_bytes, total_bytes } => Some(format!(
-                "downloading {model}: {} of {} MB; suggestions come when all of it is here",
-                done_bytes / 1_000_000,
-                total_bytes / 1_000_000
-            )),
+            state @ State::Fetching { .. } => state.lacks_files(),
+            // What is missing may be here by now, which the worker looks for.
             _ => None,
         };
         match not_ready {
@@ -113,6 +110,14 @@ impl Backend for LocalEngine {
     fn configure(&self, settings: &Settings) {
         *self.shared.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings.clone();
         self.shared.queue.configure();
+    }
+
+    fn fetch(&self, profile: &str) {
+        self.shared.queue.fetch(profile);
+    }
+
+    fn cancel_fetch(&self) {
+        self.shared.queue.cancel_fetch();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Both models of a profile in memory, with the tokenizer that they share.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::model::lora::peft::{self, PeftFiles};
 use crate::model::{self, Decoder as _, LanguageModel, Tokenizer, Transformer, device, pair};
 use crate::prompt::fim::{FileTokens, FimTokens, PromptBudget};
 use crate::registry::manifest::{FimOrder, Model, Profile};
-use crate::registry::{AdapterFiles, Progress, Registry};
+use crate::registry::{self, AdapterFiles, Missing, Progress, Registry};
 
 use super::{LoadedProfile, ProfileSummary, panic};
 
@@ -74,11 +74,30 @@ impl<'a> From<&'a Settings> for Choice<'a> {
 }
 
 /// Where the engine's pair comes from: the [`Registry`], or what a test puts in its place.
-pub trait Load: Send + 'static {
-    /// Both models of a profile.
+///
+/// What is on this machine and what is not are apart, since only the user may know whether the rest is to be fetched.
+pub trait Load: Send + Sync + 'static {
+    /// What would have to be fetched before a profile can be loaded. Asked before every try to load, so it must be quick.
+    /// By default, nothing.
     ///
     /// # Errors
-    /// If they cannot be had or used.
+    /// If there is no such profile.
+    fn missing(&self, _choice: Choice<'_>) -> Result<Missing, LoadError> {
+        Ok(Missing::default())
+    }
+
+    /// Fetches what is missing. By default, does nothing.
+    ///
+    /// # Errors
+    /// If something cannot be had, or `progress` says that nobody wants it any more.
+    fn fetch(&self, _choice: Choice<'_>, _progress: &dyn Progress) -> Result<(), LoadError> {
+        Ok(())
+    }
+
+    /// Both models of a profile; fetches nothing.
+    ///
+    /// # Errors
+    /// If they are not here or cannot be used.
     fn load(&self, choice: Choice<'_>, progress: &dyn Progress) -> Result<Pair, LoadError>;
 
     /// The profiles that there are.
@@ -88,8 +107,30 @@ pub trait Load: Send + 'static {
 }
 
 impl Load for Registry {
+    fn missing(&self, choice: Choice<'_>) -> Result<Missing, LoadError> {
+        Ok(Self::missing(self, choice.profile)?)
+    }
+
+    fn fetch(&self, choice: Choice<'_>, progress: &dyn Progress) -> Result<(), LoadError> {
+        let profile = self.profile(choice.profile)?;
+        // Looked at before gigabytes are fetched for it.
+        let _usable = adapter_of(self, profile, choice)?;
+        for name in profile.models() {
+            self.ensure(name, progress)?;
+        }
+        Ok(())
+    }
+
     fn load(&self, choice: Choice<'_>, progress: &dyn Progress) -> Result<Pair, LoadError> {
-        load(self, choice, progress)
+        let find = |name: &str| self.find(name, progress);
+        guarded(choice.profile, || get_and_load(self, choice, &find))
+    }
+}
+
+impl LoadError {
+    /// Whether a download would help.
+    pub fn is_of_absence(&self) -> bool {
+        matches!(self, Self::Registry(registry::Error::NotHere { .. }))
     }
 
     fn profiles(&self) -> Vec<ProfileSummary> {
@@ -183,7 +224,8 @@ pub fn load(
     choice: Choice<'_>,
     progress: &dyn Progress,
 ) -> Result<Pair, LoadError> {
-    guarded(choice.profile, || fetch_and_load(registry, choice, progress))
+    let ensure = |name: &str| registry.ensure(name, progress);
+    guarded(choice.profile, || get_and_load(registry, choice, &ensure))
 }
 
 /// Runs a step of loading; a panic becomes an error about `name`.
@@ -194,18 +236,16 @@ fn guarded<T>(name: &str, step: impl FnOnce() -> Result<T, LoadError>) -> Result
     })
 }
 
-fn fetch_and_load(
+/// Loads a profile; `get` gives the file of a model.
+fn get_and_load(
     registry: &Registry,
     choice: Choice<'_>,
-    progress: &dyn Progress,
+    get: &dyn Fn(&str) -> Result<PathBuf, registry::Error>,
 ) -> Result<Pair, LoadError> {
     let profile = registry.profile(choice.profile)?;
-    let adapter = choice.adapter.or(profile.adapter.as_deref());
-    let open = |name| Beside::open(registry, name, registry.model(&profile.security)?);
-    let adapter = adapter.map(open).transpose()?;
+    let adapter = adapter_of(registry, profile, choice)?;
     let adapter = adapter.map(|adapter| adapter.times(choice.adapter_strength));
-    let base_path = registry.ensure(&profile.base, progress)?;
-    let security_path = registry.ensure(&profile.security, progress)?;
+    let (base_path, security_path) = (get(&profile.base)?, get(&profile.security)?);
     let started = Instant::now();
     let base_entry = registry.model(&profile.base)?;
     let files = open_both(profile, &base_path, &security_path)?;
@@ -236,6 +276,17 @@ fn fetch_and_load(
     }
     pair.profile.load_seconds = started.elapsed().as_secs_f64();
     Ok(pair)
+}
+
+/// The adapter that is chosen, or the profile's own.
+fn adapter_of(
+    registry: &Registry,
+    profile: &Profile,
+    choice: Choice<'_>,
+) -> Result<Option<Beside>, LoadError> {
+    let adapter = choice.adapter.or(profile.adapter.as_deref());
+    let open = |name| Beside::open(registry, name, registry.model(&profile.security)?);
+    adapter.map(open).transpose()
 }
 
 /// An adapter that is to stand beside the security model.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::fetch::Fetched;
 use super::{Chunk, DecodeSink, DocumentId, Done, Finish, Hint, Request, RequestStats};
 
 /// A request and the way back to its caller.
@@ -71,6 +72,12 @@ pub enum Event {
     Forget(DocumentId),
     /// The settings changed.
     Configure,
+    /// The files of this profile are to be fetched, whatever the settings say.
+    Fetch(String),
+    /// What is being fetched is not wanted any more.
+    CancelFetch,
+    /// A download has ended.
+    Fetched(Fetched),
     /// No request came until the given time.
     Idle,
     /// The last handle is gone.
@@ -92,9 +99,18 @@ struct Inbox {
     prefilling: Option<Arc<AtomicBool>>,
     forgotten: Vec<DocumentId>,
     configured: bool,
+    /// The last word about downloads.
+    wish: Option<FetchWish>,
+    fetched: Vec<Fetched>,
     closed: bool,
     /// Why there is no worker any more, where it did not end by [`Queue::close`].
     broken: Option<String>,
+}
+
+#[derive(Debug)]
+enum FetchWish {
+    Fetch(String),
+    Cancel,
 }
 
 impl Queue {
@@ -158,6 +174,31 @@ impl Queue {
         let mut inbox = self.lock();
         inbox.drop_hints();
         inbox.configured = true;
+        self.arrived.notify_one();
+    }
+
+    /// The files of this profile are to be fetched, whatever the settings say.
+    pub fn fetch(&self, profile: &str) {
+        self.wish(FetchWish::Fetch(profile.to_owned()));
+    }
+
+    /// What is being fetched is not wanted any more.
+    pub fn cancel_fetch(&self) {
+        self.wish(FetchWish::Cancel);
+    }
+
+    fn wish(&self, wish: FetchWish) {
+        let mut inbox = self.lock();
+        inbox.interrupt();
+        inbox.wish = Some(wish);
+        self.arrived.notify_one();
+    }
+
+    /// A download has ended.
+    pub fn fetched(&self, fetched: Fetched) {
+        let mut inbox = self.lock();
+        inbox.interrupt();
+        inbox.fetched.push(fetched);
         self.arrived.notify_one();
     }
 
@@ -253,6 +294,14 @@ impl Inbox {
         }
         if std::mem::take(&mut self.configured) {
             return Some(Event::Configure);
+        }
+        match self.wish.take() {
+            Some(FetchWish::Fetch(profile)) => return Some(Event::Fetch(profile)),
+            Some(FetchWish::Cancel) => return Some(Event::CancelFetch),
+            None => {}
+        }
+        if let Some(fetched) = self.fetched.pop() {
+            return Some(Event::Fetched(fetched));
         }
         if let Some(document) = self.forgotten.pop() {
             return Some(Event::Forget(document));

@@ -11,13 +11,17 @@ use std::time::{Duration, Instant};
 use crate::config::Settings;
 use crate::decode::draft_length::DraftLength;
 use crate::model::{LanguageModelCache, device};
-use crate::registry::Progress;
+use crate::registry::{Missing, Progress};
 
+use super::fetch::{Fetched, Fetches, Wish};
 use super::local::{Reuse, Shared};
 use super::pair::{Load, LoadError, Pair};
 use super::queue::{Event, Job, Prefill, finish};
 use super::sequences::Sequences;
-use super::{DecodeSink, DocumentId, Finish, RequestStats, State, Totals, ahead, decoding, panic};
+use super::{
+    DecodeSink, DocumentId, Finish, MissingModels, RequestStats, State, Totals, ahead, decoding,
+    panic,
+};
 
 /// After a failed load, requests do not try again before this time has passed.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -25,15 +29,19 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// Panics in a row without an event between them, after which the thread gives up.
 const MOST_FRUITLESS: usize = 3;
 
+/// Why there are no models while a download has not told yet how far it is.
+const DOWNLOADING: &str = "the models are being downloaded";
+
 /// What a request says whose decoding panicked. Not what the panic said, which may quote the user's code.
 const PANICKED: &str = "the models failed on this text; the server's log says where";
 
 /// The thread's own state.
 pub(super) struct Worker<L> {
-    loader: L,
+    loader: Arc<L>,
     shared: Arc<Shared>,
     reuse: Reuse,
     loaded: Option<Loaded>,
+    fetches: Fetches,
     /// The last failure; none once a request was served.
     failed: Option<Failure>,
     /// When the last event ended that was no hint.
@@ -102,10 +110,11 @@ impl<L: Load> Worker<L> {
     /// A worker with nothing in memory.
     pub(super) fn new(loader: L, shared: Arc<Shared>, reuse: Reuse) -> Self {
         Self {
-            loader,
+            loader: Arc::new(loader),
             shared,
             reuse,
             loaded: None,
+            fetches: Fetches::default(),
             failed: None,
             quiet_since: Instant::now(),
             in_hand: None,
@@ -114,14 +123,16 @@ impl<L: Load> Worker<L> {
     }
 
     /// Serves until the last handle is gone.
-    pub(super) fn run(mut self) {
+    pub(super) fn run(self) {
         let _farewell = Farewell(Arc::clone(&self.shared));
-        while self.n_fruitless < MOST_FRUITLESS {
-            match panic::catch(|| self.turn()) {
+        // Goes first, and its downloads with it, so that the farewell has the last word about the state.
+        let mut worker = self;
+        while worker.n_fruitless < MOST_FRUITLESS {
+            match panic::catch(|| worker.turn()) {
                 Ok(ControlFlow::Break(())) => return,
                 Ok(ControlFlow::Continue(())) => {}
                 Err(message) => {
-                    if let Err(message) = panic::catch(|| self.recover(&message)) {
+                    if let Err(message) = panic::catch(|| worker.recover(&message)) {
                         tracing::error!(message, "the engine's thread panicked once more");
                     }
                 }
@@ -142,6 +153,9 @@ impl<L: Load> Worker<L> {
             }
             Event::Forget(document) => self.forget(&document),
             Event::Configure => self.configure(),
+            Event::Fetch(profile) => self.fetch(&profile),
+            Event::CancelFetch => self.cancel_fetch(),
+            Event::Fetched(fetched) => self.fetched(fetched),
             Event::Idle => self.unload(),
             Event::Shutdown => return ControlFlow::Break(()),
         }
@@ -276,6 +290,43 @@ impl<L: Load> Worker<L> {
             }
         }
         self.loaded = None;
+        let is_welcome = self.fetches.may_begin(&settings);
+        if let Some(fetch) = self.fetches.running()
+            && (fetch.profile != settings.profile || !is_welcome)
+        {
+            fetch.give_up();
+        }
+        let _reported = self.ensure_loaded();
+    }
+
+    /// The user wants the files of a profile.
+    fn fetch(&mut self, profile: &str) {
+        self.fetches.wish(profile, Wish::Fetch);
+        if self.shared.settings().profile == profile && self.loaded.is_none() {
+            self.failed = None;
+            let _reported = self.ensure_loaded();
+        }
+    }
+
+    /// The user does not want what is being fetched. The state changes when it has ended, and so says what is here.
+    fn cancel_fetch(&mut self) {
+        let Some(fetch) = self.fetches.running() else { return };
+        fetch.give_up();
+        let profile = fetch.profile.clone();
+        self.fetches.wish(&profile, Wish::Leave);
+    }
+
+    /// A download has ended: what it was for is loaded, or the state says why not.
+    fn fetched(&mut self, Fetched { id, result }: Fetched) {
+        let Some(fetch) = self.fetches.ended(id) else { return };
+        match result {
+            Err(error) if !fetch.is_given_up() => {
+                let _reported = self.cannot_load(&error);
+                return;
+            }
+            Ok(()) => self.fetches.forget_wish(&fetch.profile),
+            Err(_) => {}
+        }
         let _reported = self.ensure_loaded();
     }
 
@@ -314,29 +365,76 @@ impl<L: Load> Worker<L> {
         {
             return Err(reason.clone());
         }
+        if self.fetches.running().is_some() {
+            let reason = self.shared.state.borrow().lacks_files();
+            return Err(reason.unwrap_or_else(|| DOWNLOADING.to_owned()));
+        }
         let settings = self.shared.settings();
+        let missing = self.loader.missing((&settings).into());
+        let missing = missing.map_err(|error| self.cannot_load(&error))?;
+        if !missing.models.is_empty() {
+            return Err(self.get(&settings, missing));
+        }
         match self.load(&settings) {
             Ok(loaded) => {
                 self.shared.state.send_replace(State::Ready(Box::new(loaded.pair.profile.clone())));
                 self.loaded = Some(loaded);
                 Ok(())
             }
-            Err(error) => {
-                let reason = error.to_string();
-                let retry = match error {
-                    LoadError::Panicked { .. } => self.retry(),
-                    _ => Retry::Later,
-                };
-                tracing::info!(%reason, "cannot load the models");
-                self.note_failure(&reason, retry);
-                Err(reason)
+            Err(error) if error.is_of_absence() && self.fetches.may_begin(&settings) => {
+                Err(self.begin_fetch(&settings, &missing))
             }
+            Err(error) => Err(self.cannot_load(&error)),
         }
     }
 
+    /// Begins to fetch what is missing, if that is allowed. Returns why there are no models, in either case.
+    fn get(&mut self, settings: &Settings, missing: Missing) -> String {
+        if missing.forbidden_by.is_none() && self.fetches.may_begin(settings) {
+            return self.begin_fetch(settings, &missing);
+        }
+        let missing = MissingModels {
+            profile: settings.profile.clone(),
+            download_bytes: missing.download_bytes(),
+            models: missing.models.into_iter().map(|model| model.name).collect(),
+            offline: missing.forbidden_by,
+        };
+        let (reason, state) = (missing.reason(), State::Missing(missing));
+        // Every request comes by here.
+        self.shared.state.send_if_modified(|old| {
+            *old != state && {
+                *old = state;
+                true
+            }
+        });
+        reason
+    }
+
+    fn begin_fetch(&mut self, settings: &Settings, missing: &Missing) -> String {
+        let begun = self.fetches.begin(&self.loader, &self.shared, settings, missing);
+        match begun.map_err(LoadError::Threads) {
+            Ok(()) => {
+                let reason = self.shared.state.borrow().lacks_files();
+                reason.unwrap_or_else(|| DOWNLOADING.to_owned())
+            }
+            Err(error) => self.cannot_load(&error),
+        }
+    }
+
+    /// Notes why there are no models, and says it.
+    fn cannot_load(&mut self, error: &LoadError) -> String {
+        let reason = error.to_string();
+        let retry = match error {
+            LoadError::Panicked { .. } => self.retry(),
+            _ => Retry::Later,
+        };
+        tracing::info!(%reason, "cannot load the models");
+        self.note_failure(&reason, retry);
+        reason
+    }
+
     fn load(&self, settings: &Settings) -> Result<Loaded, LoadError> {
-        let profile = settings.profile.clone();
-        self.shared.state.send_replace(State::Loading { profile: profile.clone() });
+        self.shared.state.send_replace(State::Loading { profile: settings.profile.clone() });
         let n_threads = device::choose_threads(settings.threads);
         if ![0, n_threads].contains(&settings.threads) {
             tracing::warn!(
@@ -345,8 +443,7 @@ impl<L: Load> Worker<L> {
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let pool = pool.map_err(|error| LoadError::Threads(std::io::Error::other(error)))?;
-        let progress = ReportState { shared: &self.shared, profile: &profile };
-        let pair = self.loader.load(settings.into(), &progress)?;
+        let pair = self.loader.load(settings.into(), &Loading(&self.shared))?;
         let sequences = Sequences::new(kv_limit(settings));
         Ok(Loaded {
             pair,
@@ -374,28 +471,19 @@ fn kv_limit(settings: &Settings) -> usize {
     usize::try_from(settings.kv_memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20)
 }
 
-/// Turns a download's progress into [`State`].
-struct ReportState<'a> {
-    shared: &'a Shared,
-    profile: &'a str,
-}
+/// Files that are here may have to be checked first, which ends with the engine.
+struct Loading<'a>(&'a Shared);
 
-impl Progress for ReportState<'_> {
-    fn advance(&self, model: &str, done_bytes: u64, total_bytes: u64) {
-        let model = model.to_owned();
-        let state = match done_bytes < total_bytes {
-            true => State::Fetching { model, done_bytes, total_bytes },
-            false => State::Loading { profile: self.profile.to_owned() },
-        };
-        self.shared.state.send_replace(state);
-    }
+impl Progress for Loading<'_> {
+    /// Nothing is fetched.
+    fn advance(&self, _model: &str, _done_bytes: u64, _total_bytes: u64) {}
 
     fn note(&self, message: &str) {
         tracing::info!("{message}");
     }
 
     fn is_cancelled(&self) -> bool {
-        self.shared.queue.is_closed()
+        self.0.queue.is_closed()
     }
 }
 

@@ -75,7 +75,7 @@ fn shown(state: &State) -> Option<Shown> {
         State::Loading { profile } => {
             Some(Shown { title: format!("Loading profile {profile}"), percentage: None })
         }
-        State::Unloaded | State::Ready(_) | State::Failed { .. } => None,
+        State::Unloaded | State::Missing(_) | State::Ready(_) | State::Failed { .. } => None,
     }
 }
 
