@@ -13,13 +13,11 @@ use cosec_ls::registry::{
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use hub::Hub;
-
+use crate::support::hub::Hub;
 #[cfg(target_os = "linux")]
 use crate::support::skips::skipped;
 
 mod adapters;
-mod hub;
 mod network;
 
 /// What every model of these tests holds: long enough for several parts, different everywhere.

@@ -2,6 +2,7 @@
 //! models where they are, and a word about what cannot run.
 
 pub mod decoders;
+pub mod hub;
 pub mod real_models;
 pub mod skips;
 pub mod tiny_gguf;

@@ -12,8 +12,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::hub::{Hub, read_head};
 use super::{HUB, Machine, PIP, toy, weights};
+use crate::support::hub::{Hub, read_head};
 
 /// Listens on this machine and has `serve` answer every connection on a thread of its own.
 fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Serves one file under every path until the test ends.
-pub(super) struct Hub {
+pub struct Hub {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -31,7 +31,7 @@ enum Mishap {
 }
 
 impl Hub {
-    pub(super) fn serving(bytes: Vec<u8>) -> Self {
+    pub fn serving(bytes: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
@@ -54,35 +54,35 @@ impl Hub {
     }
 
     /// The first download loses its connection.
-    pub(super) fn breaking_after(self, after_bytes: usize) -> Self {
+    pub fn breaking_after(self, after_bytes: usize) -> Self {
         *self.shared.mishap.lock().unwrap() = Some(Mishap::Break { after_bytes });
         self
     }
 
     /// The first download gets no more bytes, and no end.
-    pub(super) fn stalling_after(self, after_bytes: usize) -> Self {
+    pub fn stalling_after(self, after_bytes: usize) -> Self {
         *self.shared.mishap.lock().unwrap() = Some(Mishap::Stall { after_bytes });
         self
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The lines of each request, in lower case.
-    pub(super) fn heads(&self) -> Vec<Vec<String>> {
+    pub fn heads(&self) -> Vec<Vec<String>> {
         self.shared.heads.lock().unwrap().clone()
     }
 
-    pub(super) fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    pub(super) fn ranges(&self) -> Vec<usize> {
+    pub fn ranges(&self) -> Vec<usize> {
         self.shared.ranges.lock().unwrap().clone()
     }
 
-    pub(super) fn n_connections(&self) -> usize {
+    pub fn n_connections(&self) -> usize {
         self.shared.n_connections.load(Ordering::SeqCst)
     }
 }
@@ -120,7 +120,7 @@ impl Shared {
 }
 
 /// The lines of a request before its empty one, in lower case.
-pub(super) fn read_head(stream: impl Read) -> std::io::Result<Vec<String>> {
+pub fn read_head(stream: impl Read) -> std::io::Result<Vec<String>> {
     let lines = BufReader::with_capacity(1, stream).lines();
     let is_content = |line: &std::io::Result<String>| !line.as_ref().is_ok_and(String::is_empty);
     lines.take_while(is_content).map(|line| Ok(line?.to_ascii_lowercase())).collect()
