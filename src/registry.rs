@@ -235,7 +235,10 @@ pub enum Error {
     #[error("not tried, since nothing was to be fetched")]
     NotTried,
     /// What is here of the file is not right, and no source beyond this machine was asked.
-    #[error("`{name}` is not on this machine; `cosec-ls models pull {name}` fetches it:{}", list(attempts))]
+    #[error(
+        "`{name}` is not on this machine; `cosec-ls models pull {name}` fetches it:{}",
+        list(attempts)
+    )]
     NotHere {
         /// The file.
         name: String,

@@ -1,5 +1,5 @@
-//! What several test modules need: toy decoders with known laws, what holds for every decoder, tiny GGUF files, the real
-//! models where they are, and a word about what cannot run.
+//! What several test modules need: toy decoders with known laws, what holds for every decoder, tiny GGUF files, a hub
+//! to fetch from, the real models where they are, and a word about what cannot run.
 
 pub mod decoders;
 pub mod hub;
@@ -7,4 +7,5 @@ pub mod real_models;
 pub mod skips;
 pub mod tiny_gguf;
 pub mod tiny_pair;
+pub mod tiny_site;
 pub mod toy_decoder;

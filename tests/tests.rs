@@ -11,6 +11,7 @@ mod co_decoding;
 mod command_output;
 mod complete;
 mod cpu_transformer;
+mod downloads;
 mod eval;
 mod lsp;
 mod prompt;
