@@ -18,6 +18,7 @@ mod completion;
 mod configuration;
 mod dispatch;
 mod documents;
+mod download;
 pub mod ext;
 mod folders;
 mod frames;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_lsp::LspService;
+use tower_lsp::lsp_types::notification::{Notification, WorkDoneProgressCancel};
 
 use crate::config::Settings;
 use crate::engine::Backend;
@@ -81,6 +83,7 @@ pub async fn serve(
         .custom_method(ext::DID_SHOW, Server::did_show_completion)
         .custom_method(ext::DID_PARTIALLY_ACCEPT, Server::did_partially_accept_completion)
         .custom_method(ext::DID_FOCUS, Server::did_focus)
+        .custom_method(WorkDoneProgressCancel::METHOD, Server::did_cancel_progress)
         .finish();
     transport::run(input, output, Dispatch::new(service, client), outgoing).await
 }

@@ -6,6 +6,7 @@ mod candidates;
 mod completion;
 mod configuration;
 mod documentation;
+mod download;
 mod explain;
 mod inline_completion;
 mod lifecycle;

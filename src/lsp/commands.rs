@@ -17,9 +17,11 @@ const STATUS: &str = "cosec-ls.status";
 const EXPLAIN: &str = "cosec-ls.explain";
 const SET_MODE: &str = "cosec-ls.setMode";
 const SET_PROFILE: &str = "cosec-ls.setProfile";
+const PULL: &str = "cosec-ls.pull";
 
 /// Every command. VS Code registers them for all extensions, so the names must be ours alone.
-pub(super) const NAMES: [&str; 6] = [DID_ACCEPT, TOGGLE, STATUS, EXPLAIN, SET_MODE, SET_PROFILE];
+pub(super) const NAMES: [&str; 7] =
+    [DID_ACCEPT, TOGGLE, STATUS, EXPLAIN, SET_MODE, SET_PROFILE, PULL];
 
 /// What a user switches.
 #[derive(Debug, Deserialize)]
@@ -54,6 +56,10 @@ impl Server {
             TOGGLE => self.toggle(argument.filter(|what| names_something(what))),
             SET_MODE => self.set_mode(argument),
             SET_PROFILE => self.set_profile(argument),
+            PULL => {
+                self.pull();
+                Ok(Value::Null)
+            }
             _ => Err(Failure::InvalidParams(format!("unknown command `{name}`"))),
         }
     }
@@ -84,6 +90,7 @@ impl Server {
         };
         self.backend.drop_hints();
         self.last_seen.again();
+        self.ask_again.wish();
         self.status_changed();
         Ok(switched)
     }

@@ -39,16 +39,28 @@ impl Server {
         loop {
             self.pull_wanted.0.notified().await;
             tokio::select! {
-                Some(section) = self.pull() => self.apply_configuration(&section),
+                answer = self.ask_for_section() => match answer {
+                    Some(section) => self.apply_configuration(&section),
+                    None => self.go_without_configuration(),
+                },
                 () = self.pull_wanted.0.notified() => self.pull_wanted.wish(),
             }
         }
     }
 
-    async fn pull(&self) -> Option<Value> {
+    async fn ask_for_section(&self) -> Option<Value> {
         let item = ConfigurationItem { scope_uri: None, section: Some(SECTION.to_owned()) };
         let params = ConfigurationParams { items: vec![item] };
         self.client.request::<WorkspaceConfiguration>(params).await?.into_iter().next()
+    }
+
+    /// The client has no configuration to give: the settings are what they are.
+    fn go_without_configuration(&self) {
+        if self.session.awaits_configuration() {
+            self.session.await_no_configuration();
+            self.backend.configure(&self.session.settings());
+            self.ask_again.wish();
+        }
     }
 
     fn apply_configuration(&self, section: &Value) {
@@ -60,6 +72,7 @@ impl Server {
     /// Has everybody follow the settings as they stand now.
     pub(super) fn settings_changed(&self) {
         self.backend.configure(&self.session.settings());
+        self.ask_again.wish();
         self.last_seen.again();
         self.status_changed();
     }

@@ -213,8 +213,10 @@ const ITEM: Shape = Shape::Object(&[
     field("acceptedLength", &COLUMN, Is(0)),
 ]);
 
+const CANCELLED_PROGRESS: Shape = Shape::Object(&[field("token", &Shape::Token, Fails)]);
+
 /// Every method that there is, besides `exit` and `$/cancelRequest`, which the loop takes itself.
-const METHODS: [Method; 18] = [
+const METHODS: [Method; 19] = [
     request("initialize", Effect::Answer, Some(&INITIALIZE)),
     notification("initialized", Effect::Action, &NOTHING),
     request("shutdown", Effect::Action, None),
@@ -233,6 +235,7 @@ const METHODS: [Method; 18] = [
     notification(ext::DID_SHOW, Effect::Action, &ITEM),
     notification(ext::DID_PARTIALLY_ACCEPT, Effect::Action, &ITEM),
     notification(ext::DID_FOCUS, Effect::Action, &FOCUS),
+    notification("window/workDoneProgress/cancel", Effect::Action, &CANCELLED_PROGRESS),
 ];
 
 const fn request(name: &'static str, effect: Effect, params: Option<&'static Shape>) -> Method {

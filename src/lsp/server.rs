@@ -21,10 +21,12 @@ use super::capabilities::initialize_result;
 use super::client::Client;
 use super::configuration::PullWanted;
 use super::documents::{DocumentError, Documents};
+use super::download::AskAgain;
 use super::ext::{
     DidFocusParams, DidPartiallyAcceptParams, DidShowParams, ExplainParams, Explained,
     InlineCompletionList, InlineCompletionParams, StatusParams,
 };
+use super::progress::Bars;
 use super::session::Session;
 use super::status::Status;
 use super::status_updates::StatusUpdates;
@@ -52,6 +54,10 @@ pub(super) struct Server {
     pub(super) status_updates: StatusUpdates,
     /// Wakes [`Server::keep_pulling`].
     pub(super) pull_wanted: PullWanted,
+    /// Wakes [`Server::keep_asking_to_download`].
+    pub(super) ask_again: AskAgain,
+    /// The bars that the client was shown.
+    pub(super) progress_bars: Bars,
 }
 
 impl Server {
@@ -66,6 +72,8 @@ impl Server {
             last_seen: LastSeen::default(),
             status_updates: StatusUpdates::default(),
             pull_wanted: PullWanted::default(),
+            ask_again: AskAgain::default(),
+            progress_bars: Bars::default(),
         }
     }
 
@@ -169,6 +177,7 @@ impl LanguageServer for Server {
             self.keep_pulling(),
             self.keep_showing_progress(),
             self.keep_telling_of_failures(),
+            self.keep_asking_to_download(),
             self.keep_looking_ahead(),
             self.keep_telling_status(),
         );

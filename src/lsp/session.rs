@@ -15,7 +15,7 @@ use super::capabilities::ClientCapabilities;
 use super::folders;
 use super::options::{self, Mistake};
 use super::switches::Switches;
-use crate::config::{Mode, Settings};
+use crate::config::{Download, Mode, Settings};
 use crate::text::language::editor_id;
 
 /// Failures of the models that one client is told of: a log that goes on and on is not read.
@@ -37,6 +37,8 @@ struct State {
     /// `initial` and the client's configuration.
     configured: Settings,
     switches: Switches,
+    /// The client can be asked for its configuration and has not given it. It may forbid downloads, so none begins.
+    awaits_configuration: bool,
     folders: Vec<PathBuf>,
     effective: Arc<Settings>,
     mistakes: Vec<Mistake>,
@@ -52,6 +54,7 @@ impl Session {
             initial: defaults.clone(),
             configured: defaults.clone(),
             switches: Switches::default(),
+            awaits_configuration: false,
             folders: Vec::new(),
             effective: Arc::new(defaults),
             mistakes: Vec::new(),
@@ -69,9 +72,8 @@ impl Session {
         }
         let mut state = self.state();
         state.folders = folders::of_initialize(params);
-        let Some(options) = params.get("initializationOptions") else {
-            return;
-        };
+        state.awaits_configuration = self.client().configuration;
+        let options = params.get("initializationOptions").unwrap_or(&Value::Null);
         let (initial, mistakes) = options::lay_over(&state.initial, options);
         state.mistakes.extend(mistakes);
         state.configured = initial.clone();
@@ -108,6 +110,19 @@ impl Session {
         state.mistakes.extend(mistakes);
         let before = std::mem::replace(&mut state.configured, configured.clone());
         state.switches.reconfigured(&before, &configured);
+        state.awaits_configuration = false;
+        state.settle();
+    }
+
+    /// Whether the client's own configuration is still to come.
+    pub(super) fn awaits_configuration(&self) -> bool {
+        self.state().awaits_configuration
+    }
+
+    /// None will come.
+    pub(super) fn await_no_configuration(&self) {
+        let mut state = self.state();
+        state.awaits_configuration = false;
         state.settle();
     }
 
@@ -210,7 +225,11 @@ impl Session {
 
 impl State {
     fn settle(&mut self) {
-        self.effective = Arc::new(self.switches.lay_over(&self.configured));
+        let mut effective = self.switches.lay_over(&self.configured);
+        if self.awaits_configuration && effective.download == Download::Always {
+            effective.download = Download::Ask;
+        }
+        self.effective = Arc::new(effective);
     }
 }
 

@@ -29,7 +29,8 @@ async fn capabilities_are_static() {
               "cosec-ls.status",
               "cosec-ls.explain",
               "cosec-ls.setMode",
-              "cosec-ls.setProfile"
+              "cosec-ls.setProfile",
+              "cosec-ls.pull"
             ]
           },
           "experimental": {

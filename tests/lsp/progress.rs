@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 use super::test_server::{TestServer, URI};
 
 fn fetching(done_bytes: u64) -> State {
-    State::Fetching { model: "base".to_owned(), done_bytes, total_bytes: 1000 }
+    State::Fetching {
+        model: "base".to_owned(),
+        done_bytes: done_bytes * 1_000_000,
+        total_bytes: 1_000_000_000,
+    }
 }
 
 fn ready(adapter: Option<&str>) -> State {
@@ -45,11 +49,16 @@ async fn loading_is_shown_from_begin_to_end() {
     }
     kinds.push(server.notification("$/progress").await["value"].take());
     let begin = json!({
-        "kind": "begin", "title": "cosec-ls", "cancellable": false,
-        "message": "Downloading base", "percentage": 10,
+        "kind": "begin", "title": "cosec-ls", "cancellable": true,
+        "message": "Downloading base: 100 of 1000 MB", "percentage": 10,
     });
-    let report = json!({ "kind": "report", "message": "Downloading base", "percentage": 50 });
-    let loading = json!({ "kind": "report", "message": "Loading profile default" });
+    let report = json!({
+        "kind": "report", "cancellable": true,
+        "message": "Downloading base: 505 of 1000 MB", "percentage": 50,
+    });
+    let loading = json!({
+        "kind": "report", "cancellable": false, "message": "Loading profile default",
+    });
     assert_eq!(kinds, [begin, report, loading, json!({ "kind": "end" })]);
     server.finish().await;
 }

@@ -21,6 +21,7 @@ pub(crate) struct Script {
     n_dropped: Arc<AtomicUsize>,
     pub(crate) forgotten: mpsc::UnboundedReceiver<DocumentId>,
     pub(crate) configured: mpsc::UnboundedReceiver<Settings>,
+    fetches: mpsc::UnboundedReceiver<Fetch>,
     pub(crate) state: watch::Sender<State>,
     panics: Arc<AtomicBool>,
 }
@@ -32,8 +33,18 @@ struct ScriptedBackend {
     n_dropped: Arc<AtomicUsize>,
     forgotten: mpsc::UnboundedSender<DocumentId>,
     configured: mpsc::UnboundedSender<Settings>,
+    fetches: mpsc::UnboundedSender<Fetch>,
     state: watch::Receiver<State>,
     panics: Arc<AtomicBool>,
+}
+
+/// What the server wants to be done about files.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fetch {
+    /// Those of this profile are wanted.
+    Begin(String),
+    /// They are not wanted any more.
+    Cancel,
 }
 
 /// A request that the models got.
@@ -47,6 +58,7 @@ pub(crate) fn scripted() -> (Arc<dyn Backend>, Script) {
     let (hints_in, hints) = mpsc::unbounded_channel();
     let (forgotten_in, forgotten) = mpsc::unbounded_channel();
     let (configured_in, configured) = mpsc::unbounded_channel();
+    let (fetches_in, fetches) = mpsc::unbounded_channel();
     let (state_in, state) = watch::channel(State::Unloaded);
     let panics = Arc::new(AtomicBool::new(false));
     let n_dropped = Arc::new(AtomicUsize::new(0));
@@ -56,12 +68,13 @@ pub(crate) fn scripted() -> (Arc<dyn Backend>, Script) {
         n_dropped: n_dropped.clone(),
         forgotten: forgotten_in,
         configured: configured_in,
+        fetches: fetches_in,
         state,
         panics: panics.clone(),
     };
     (
         Arc::new(backend),
-        Script { runs, hints, n_dropped, forgotten, configured, state: state_in, panics },
+        Script { runs, hints, n_dropped, forgotten, configured, fetches, state: state_in, panics },
     )
 }
 
@@ -82,6 +95,16 @@ impl Script {
     /// The next hint.
     pub(crate) async fn hint(&mut self) -> Hint {
         tokio::time::timeout(HANG, self.hints.recv()).await.expect("no hint came").unwrap()
+    }
+
+    /// The next word about files.
+    pub(crate) async fn fetch(&mut self) -> Fetch {
+        tokio::time::timeout(HANG, self.fetches.recv()).await.expect("nothing is fetched").unwrap()
+    }
+
+    /// Whether nothing was fetched that no test looked at.
+    pub(crate) fn fetches_nothing(&mut self) -> bool {
+        self.fetches.is_empty()
     }
 
     /// How often all hints were dropped.
@@ -184,5 +207,13 @@ impl Backend for ScriptedBackend {
 
     fn configure(&self, settings: &Settings) {
         drop(self.configured.send(settings.clone()));
+    }
+
+    fn fetch(&self, profile: &str) {
+        drop(self.fetches.send(Fetch::Begin(profile.to_owned())));
+    }
+
+    fn cancel_fetch(&self) {
+        drop(self.fetches.send(Fetch::Cancel));
     }
 }

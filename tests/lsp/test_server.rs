@@ -3,7 +3,10 @@
 //! Messages are read in the order in which they come, and each must be read: a test ends with
 //! [`TestServer::finish`], which fails if the server said more than the test knows of.
 
+use std::sync::Arc;
+
 use cosec_ls::config::Settings;
+use cosec_ls::engine::Backend;
 use cosec_ls::lsp::{End, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
@@ -31,6 +34,11 @@ impl TestServer {
     /// A server that has not been spoken to.
     pub(crate) fn spawn() -> (Self, Script) {
         let (backend, script) = scripted();
+        (Self::on(backend), script)
+    }
+
+    /// A server on other models.
+    pub(crate) fn on(backend: Arc<dyn Backend>) -> Self {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let (input, output) = tokio::io::split(theirs);
         let defaults = Settings { debounce_ms: 0, ..Settings::default() };
@@ -38,8 +46,7 @@ impl TestServer {
         let (read, pipe) = tokio::io::split(ours);
         let (sender, messages) = mpsc::unbounded_channel();
         let reader = tokio::spawn(read_messages(BufReader::new(read), sender));
-        let server = Self { pipe, messages, reader, server, next_id: 1, finished: false };
-        (server, script)
+        Self { pipe, messages, reader, server, next_id: 1, finished: false }
     }
 
     /// A server with an open document ([`URI`], Python), and a client of these parameters.
