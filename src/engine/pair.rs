@@ -125,13 +125,6 @@ impl Load for Registry {
         let find = |name: &str| self.find(name, progress);
         guarded(choice.profile, || get_and_load(self, choice, &find))
     }
-}
-
-impl LoadError {
-    /// Whether a download would help.
-    pub fn is_of_absence(&self) -> bool {
-        matches!(self, Self::Registry(registry::Error::NotHere { .. }))
-    }
 
     fn profiles(&self) -> Vec<ProfileSummary> {
         let summary = |profile: &Profile| ProfileSummary {
@@ -140,6 +133,13 @@ impl LoadError {
             security: profile.security.clone(),
         };
         self.profiles().map(summary).collect()
+    }
+}
+
+impl LoadError {
+    /// Whether a download would help.
+    pub fn is_of_absence(&self) -> bool {
+        matches!(self, Self::Registry(registry::Error::NotHere { .. }))
     }
 }
 
