@@ -519,6 +519,7 @@ fn concurrent_pulls_fetch_once() {
         machine.assert_installed(&two.join().unwrap());
     });
     assert_eq!(machine.pip_calls().len(), 4);
+    assert!(*second.n_reports.lock().unwrap() > 0, "who waits is told how far the other is");
     assert_eq!(
         *second.notes.lock().unwrap(),
         ["another process is busy with `toy`; waiting for it"]
@@ -530,6 +531,7 @@ fn concurrent_pulls_fetch_once() {
 struct Waiting {
     go_on: Mutex<Option<Sender<()>>>,
     notes: Mutex<Vec<String>>,
+    n_reports: Mutex<usize>,
 }
 
 impl Waiting {
@@ -540,7 +542,9 @@ impl Waiting {
 }
 
 impl Progress for Waiting {
-    fn advance(&self, _model: &str, _done_bytes: u64, _total_bytes: u64) {}
+    fn advance(&self, _model: &str, _done_bytes: u64, _total_bytes: u64) {
+        *self.n_reports.lock().unwrap() += 1;
+    }
 
     fn note(&self, message: &str) {
         self.notes.lock().unwrap().push(message.to_owned());

@@ -159,10 +159,15 @@ pub fn start_engine(
     let engine = Arc::new(engine);
     engine.warm();
     let mut state = engine.state();
-    let settled = |state: &State| matches!(state, State::Ready(_) | State::Failed { .. });
+    let settled =
+        |state: &State| matches!(state, State::Ready(_) | State::Failed { .. } | State::Missing(_));
     let settled = runtime.block_on(state.wait_for(settled)).context("the engine has ended")?;
     if let State::Failed { reason } = &*settled {
         bail!("{reason}");
+    }
+    // Somebody has removed a file since.
+    if let State::Missing(missing) = &*settled {
+        bail!("{}", missing.reason());
     }
     drop(settled);
     Ok((runtime, engine))

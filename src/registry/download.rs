@@ -153,7 +153,7 @@ impl<'a> Job<'a> {
         Self { artifact, store, progress, told_bytes: Cell::new(0) }
     }
 
-    /// Waits for the file's lock, and says so.
+    /// Waits for the file's lock, and says so, and how far the one is who has it.
     pub(super) fn lock(&self) -> Result<Lock, Error> {
         let mut told = false;
         loop {
@@ -169,6 +169,8 @@ impl<'a> Job<'a> {
                     .note(&format!("another process is busy with `{name}`; waiting for it"));
                 told = true;
             }
+            // What the other one has fetched is as good as ours.
+            self.advance(self.store.begun_bytes(&self.artifact));
             self.check_cancelled()?;
             thread::sleep(POLL);
         }
