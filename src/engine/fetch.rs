@@ -179,8 +179,9 @@ impl Progress for Report {
 
 /// A number of bytes as people say it: `986 MB`, `1.6 GB`.
 pub fn in_words(bytes: u64) -> String {
-    match bytes {
-        0..1_000_000_000 => format!("{} MB", bytes.div_ceil(1_000_000)),
+    match bytes.saturating_add(500_000) / 1_000_000 {
+        0 if bytes > 0 => "1 MB".to_owned(),
+        n_mb @ 0..1000 => format!("{n_mb} MB"),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
@@ -194,8 +195,8 @@ mod tests {
         for (bytes, words) in [
             (0, "0 MB"),
             (1, "1 MB"),
-            (986_000_000, "986 MB"),
-            (999_999_999, "1000 MB"),
+            (491_400_064, "491 MB"),
+            (999_999_999, "1.0 GB"),
             (1_000_000_000, "1.0 GB"),
             (1_615_000_000, "1.6 GB"),
         ] {
