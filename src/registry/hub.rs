@@ -1,14 +1,14 @@
 //! Files from a Hugging Face hub, or a mirror of it.
 //!
 //! A download works in a thread of its own, watched from here, since a read that waits cannot be told to stop: silence ends
-//! the attempt, and whoever drops the watch stops the thread at its next chunk.
+//! the attempt, and whoever drops the watch stops the thread at its next chunk. From then on it changes nothing: the part
+//! is the next attempt's.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,13 +80,20 @@ struct Download {
 /// The thread's end of the watch.
 struct Meter {
     events: Sender<Event>,
-    abandoned: Arc<AtomicBool>,
+    claim: Arc<Claim>,
+}
+
+/// Whether an attempt still has the part to itself. Locked while the part is changed, so that nothing is half-done when it
+/// is given up.
+#[derive(Default)]
+struct Claim {
+    is_given_up: Mutex<bool>,
 }
 
 /// Our end of the watch; dropping it stops the thread at its next chunk.
 struct Watch {
     events: Receiver<Event>,
-    abandoned: Arc<AtomicBool>,
+    claim: Arc<Claim>,
 }
 
 impl Hub {
@@ -208,24 +215,24 @@ pub(super) fn fetch(
 
 fn start(download: Download) -> Watch {
     let (events, received) = mpsc::channel();
-    let abandoned = Arc::new(AtomicBool::new(false));
-    let meter = Meter { events, abandoned: Arc::clone(&abandoned) };
+    let claim = Arc::new(Claim::default());
+    let meter = Meter { events, claim: Arc::clone(&claim) };
     thread::spawn(move || {
         let result = download.run(&meter);
         // Nobody listening means that the watch was dropped, which is how a try is given up.
         let _ = meter.events.send(Event::Ended(result));
     });
-    Watch { events: received, abandoned }
+    Watch { events: received, claim }
 }
 
 impl Download {
     /// Brings the part to its full length.
     fn run(&self, meter: &Meter) -> Result<(), Failure> {
-        let mut part =
-            OpenOptions::new().create(true).append(true).open(&self.part).map_err(Failure::Part)?;
+        let open = || OpenOptions::new().create(true).append(true).open(&self.part);
+        let mut part = meter.claim.change(open)?;
         let mut done_bytes = part.metadata().map_err(Failure::Part)?.len();
         if done_bytes > self.size_bytes {
-            part.set_len(0).map_err(Failure::Part)?;
+            meter.claim.change(|| part.set_len(0))?;
             done_bytes = 0;
         }
         if done_bytes == self.size_bytes {
@@ -240,7 +247,7 @@ impl Download {
         };
         if start == Some(0) {
             // Also a server that knows no ranges, which sends the whole file again.
-            part.set_len(0).map_err(Failure::Part)?;
+            meter.claim.change(|| part.set_len(0))?;
             done_bytes = 0;
         }
         if start != Some(done_bytes) {
@@ -267,17 +274,30 @@ impl Download {
                 Ok(n_bytes) => n_bytes,
                 Err(cause) => return Err(source(&format!("the connection broke: {cause}"))),
             };
-            part.write_all(&chunk[..n_bytes]).map_err(Failure::Part)?;
+            meter.claim.change(|| part.write_all(&chunk[..n_bytes]))?;
             done_bytes += n_bytes as u64;
             if done_bytes > self.size_bytes {
                 return Err(source(&format!("the hub sent more than {} bytes", self.size_bytes)));
             }
-            if meter.abandoned.load(Ordering::Relaxed) {
-                return Err(source("abandoned"));
-            }
             // See `start`.
             let _ = meter.events.send(Event::Bytes(done_bytes));
         }
+    }
+}
+
+impl Claim {
+    /// Changes the part, unless that is another attempt's by now.
+    fn change<T>(&self, change: impl FnOnce() -> io::Result<T>) -> Result<T, Failure> {
+        let is_given_up = self.is_given_up.lock().unwrap_or_else(PoisonError::into_inner);
+        match *is_given_up {
+            true => Err(source("abandoned")),
+            false => change().map_err(Failure::Part),
+        }
+    }
+
+    /// Waits for a change that is being made.
+    fn give_up(&self) {
+        *self.is_given_up.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 }
 
@@ -331,7 +351,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.abandoned.store(true, Ordering::Relaxed);
+        self.claim.give_up();
     }
 }
 

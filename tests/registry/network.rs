@@ -1,13 +1,14 @@
 //! Networks of companies: authorities of their own, proxies, mirrors, and hubs that send elsewhere.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use cosec_ls::registry::{Environment, Registry, RegistryOptions, Silent};
+use cosec_ls::registry::{Environment, Error, Progress, Registry, RegistryOptions, Silent};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -273,6 +274,57 @@ fn what_the_hub_refuses_is_explained() {
         let message = fetch(&format!("http://{refusing}"), Environment::default()).unwrap_err();
         assert!(message.contains(part), "{message}");
     }
+}
+
+/// Cancels once it is told so.
+#[derive(Default)]
+struct Cancelled(AtomicBool);
+
+impl Progress for Cancelled {
+    fn advance(&self, _: &str, _: u64, _: u64) {}
+
+    fn note(&self, _: &str) {}
+
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn an_answer_that_comes_after_a_cancellation_leaves_the_next_pull_s_part_alone() {
+    let machine = Machine::new(&toy(&[HUB]));
+    let cancelled = Arc::new(Cancelled::default());
+    let (second_runs, wait_second_runs) = mpsc::channel();
+    let (first_ended, wait_first_ended) = mpsc::channel();
+    let (second_runs, first_ended) = (Mutex::new(second_runs), Mutex::new(first_ended));
+    let (wait_second_runs, wait_first_ended) =
+        (Mutex::new(wait_second_runs), Mutex::new(wait_first_ended));
+    let n_asked = AtomicUsize::new(0);
+    let asked = Arc::clone(&cancelled);
+    let hub = listen(move |mut client| {
+        read_head(&client)?;
+        let (bytes, is_first) = (weights(), n_asked.fetch_add(1, Ordering::SeqCst) == 0);
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len());
+        let half = bytes.len() / 2;
+        if is_first {
+            asked.0.store(true, Ordering::SeqCst);
+            wait_second_runs.lock().unwrap().recv().unwrap();
+            // It goes away at the first byte, or when it has done its harm.
+            let _gone = client.write_all(head.as_bytes()).and_then(|()| client.write_all(&bytes));
+            let _gone = client.read_to_end(&mut Vec::new());
+            first_ended.lock().unwrap().send(()).unwrap();
+            return Ok(());
+        }
+        client.write_all(head.as_bytes())?;
+        client.write_all(&bytes[..half])?;
+        second_runs.lock().unwrap().send(()).unwrap();
+        wait_first_ended.lock().unwrap().recv().unwrap();
+        client.write_all(&bytes[half..])
+    });
+    let registry = open(&machine, &format!("http://{hub}"), Environment::default());
+    let error = registry.ensure("toy", &*cancelled).unwrap_err();
+    assert!(matches!(error, Error::Cancelled { .. }), "{error}");
+    machine.assert_installed(&registry.ensure("toy", &Silent).unwrap());
 }
 
 #[test]
