@@ -189,10 +189,13 @@ local function client_config()
   capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
   capabilities.experimental = { cosec = { status = true } }
   local cmd = assert(server.command())
+  local code, signal = 0, 0
   return {
     name = M.NAME,
     cmd = function(dispatchers)
-      return rpc.start(cmd, dispatchers)
+      return rpc.start(cmd, dispatchers, function(...)
+        code, signal = ...
+      end)
     end,
     capabilities = capabilities,
     offset_encoding = "utf-8",
@@ -204,7 +207,7 @@ local function client_config()
     on_attach = function(_, buf)
       require("cosec").attached(buf)
     end,
-    on_exit = function(code, signal, id)
+    on_exit = function(_, _, id)
       vim.schedule(function()
         M.exited(code, signal, id)
       end)

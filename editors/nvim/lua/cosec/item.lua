@@ -11,7 +11,8 @@ local M = {}
 ---@field text string
 ---@field row integer Start of its range, from 0.
 ---@field col integer In bytes.
----@field rest string The line behind the cursor when it was asked for.
+---@field before string The line in front of its range when it was asked for.
+---@field rest string The line behind the cursor then.
 ---@field tail string What of `rest` it takes the place of.
 
 ---@class cosec.Left
@@ -19,13 +20,14 @@ local M = {}
 ---@field tail string What behind the cursor it takes the place of.
 ---@field typed string What of the item is in the buffer.
 
---- Reads an item that answers a question asked at `cursor` (row and byte column, from 0).
+--- Reads an item that answers a question asked at `cursor` (row and byte column, from 0) in `line`.
 ---@param raw lsp.InlineCompletionItem
 ---@param cursor {[1]: integer, [2]: integer}
----@param rest string
+---@param line string
 ---@return cosec.Item
-function M.read(raw, cursor, rest)
+function M.read(raw, cursor, line)
   local range = raw.range
+  local rest = line:sub(cursor[2] + 1)
   local first = range and range.start or { line = cursor[1], character = cursor[2] }
   local last = range and range["end"].character or cursor[2]
   return {
@@ -33,6 +35,7 @@ function M.read(raw, cursor, rest)
     text = type(raw.insertText) == "table" and raw.insertText.value or raw.insertText --[[@as string]],
     row = first.line,
     col = first.character,
+    before = line:sub(1, first.character),
     rest = rest,
     tail = rest:sub(1, math.max(0, last - cursor[2])),
   }
@@ -45,7 +48,9 @@ end
 function M.left(item, buf)
   local cursor = api.nvim_win_get_cursor(0)
   local row, col = cursor[1] - 1, cursor[2]
-  if row < item.row or (row == item.row and col < item.col) then
+  local first = api.nvim_buf_get_lines(buf, item.row, item.row + 1, false)[1]
+  local in_front = row < item.row or (row == item.row and col < item.col)
+  if in_front or not first or first:sub(1, item.col) ~= item.before then
     return nil
   end
   local ok, lines = pcall(api.nvim_buf_get_text, buf, item.row, item.col, row, col, {})

@@ -49,11 +49,20 @@ local function keep(params, callback, notify_reply)
   return true, id
 end
 
---- Starts the server; a `cmd` of `vim.lsp.start`.
+--- Starts the server; a `cmd` of `vim.lsp.start`. How the server ends is told to `on_exit` alone: Neovim would say it too,
+--- with every crash.
 ---@param cmd string[]|fun(dispatchers: table): table
 ---@param dispatchers table
+---@param on_exit fun(code: integer, signal: integer)
 ---@return table? rpc
-function M.start(cmd, dispatchers)
+function M.start(cmd, dispatchers, on_exit)
+  local told = dispatchers.on_exit
+  dispatchers = vim.tbl_extend("force", dispatchers, {
+    on_exit = function(code, signal)
+      on_exit(code, signal)
+      told(0, 0)
+    end,
+  })
   local raw = type(cmd) == "function" and cmd(dispatchers) or vim.lsp.rpc.start(cmd, dispatchers)
   if not raw then
     return nil

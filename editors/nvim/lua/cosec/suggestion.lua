@@ -131,13 +131,13 @@ end
 ---@param buf integer
 ---@param s cosec.Suggestion
 ---@param list lsp.InlineCompletionItem[]
----@param asked { cursor: integer[], rest: string }
+---@param asked { cursor: integer[], line: string }
 local function take(buf, s, list, asked)
   local chosen = s.items[s.index]
   local before = chosen and items.left(chosen, buf)
   s.items, s.index = {}, 1
   for i, raw in ipairs(list) do
-    s.items[i] = items.read(raw, asked.cursor, asked.rest)
+    s.items[i] = items.read(raw, asked.cursor, asked.line)
   end
   for i, item in ipairs(before and s.items or {}) do
     local left = items.left(item, buf)
@@ -176,7 +176,7 @@ end
 local function send(buf, s, kind)
   local position = api.nvim_win_get_cursor(0)
   local cursor = { position[1] - 1, position[2] }
-  local asked = { cursor = cursor, rest = api.nvim_get_current_line():sub(cursor[2] + 1) }
+  local asked = { cursor = cursor, line = api.nvim_get_current_line() }
   n_tokens = n_tokens + 1
   local token = "cosec.nvim/" .. n_tokens
   drop_question(s)
