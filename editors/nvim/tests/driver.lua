@@ -49,11 +49,13 @@ end
 ---@param what string
 ---@param code string
 ---@param seconds? number
+---@param ... any
 ---@return any
-function Editor:wait(what, code, seconds)
+function Editor:wait(what, code, seconds, ...)
+  local arguments = { ... }
   local result
   local done = vim.wait((seconds or 20) * 1000, function()
-    result = self:lua(code)
+    result = self:lua(code, unpack(arguments))
     return result ~= nil and result ~= vim.NIL and result ~= false
   end, 10)
   if not done then
@@ -97,6 +99,11 @@ function M.ok(condition, what)
   if not condition or condition == vim.NIL then
     error(what, 0)
   end
+end
+
+---@param text string
+function M.say(text)
+  io.write(text .. "\n")
 end
 
 --- Runs one check and says how it went.

@@ -24,7 +24,11 @@ local QUIET_MS = 120000
 ---@field status table? The last answer to `cosec/status`.
 ---@field info table? `serverInfo`.
 ---@field protocol integer?
-local state = { buffers = {}, folders = {}, crashes = {} }
+---@field pulls table<integer|string, true> Tokens of downloads and other work that tells its progress.
+---@field waiting boolean? Whether it is about to be started again.
+---@field stopped boolean? Whether somebody has stopped it.
+---@field restarting integer? The client that ends to make room for the next.
+local state = { buffers = {}, folders = {}, crashes = {}, pulls = {} }
 M.state = state
 
 ---@type table<string, fun(value: table)> Who gets the partial results of a token.
@@ -157,6 +161,10 @@ local function handlers()
       if take then
         take(params.value)
         return
+      end
+      local kind = params and vim.tbl_get(params, "value", "kind")
+      if kind == "begin" or kind == "end" then
+        state.pulls[params.token] = kind == "begin" or nil
       end
       return vim.lsp.handlers["$/progress"](err, params, ctx)
     end,
@@ -343,7 +351,7 @@ function M.exited(code, signal, id)
     return
   end
   state.id, state.status = nil, nil
-  M.tokens = {}
+  M.tokens, state.pulls = {}, {}
   require("cosec.suggestion").forget()
   if vim.v.exiting ~= vim.NIL then
     return

@@ -124,7 +124,7 @@ function M.pull(stop)
     return
   end
   if stop then
-    for token in pairs(client.state.pulls or {}) do
+    for token in pairs(client.state.pulls) do
       client.notify("window/workDoneProgress/cancel", { token = token })
     end
     return

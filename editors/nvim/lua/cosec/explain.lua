@@ -203,12 +203,10 @@ end
 
 --- Asks for the last suggestion's explanation and shows it.
 function M.open()
-  local id = require("cosec.suggestion").last_id
   if not client.get() then
     return client.say(client.state.problem or "there is no server here.")
   end
-  local params = id and { id = id } or vim.empty_dict()
-  client.request("cosec/explain", params, function(err, explanation)
+  client.request("cosec/explain", vim.empty_dict(), function(err, explanation)
     if err or type(explanation) ~= "table" then
       return client.say("there is no suggestion to explain yet.", vim.log.levels.INFO)
     end

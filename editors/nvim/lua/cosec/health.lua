@@ -81,10 +81,24 @@ local function running()
   return true
 end
 
+--- The buffer that was looked at before the report.
+---@return integer?
+local function last_buffer()
+  local last, buf = -1, nil
+  for _, info in ipairs(vim.fn.getbufinfo({ buflisted = 1 })) do
+    if info.lastused > last and vim.lsp.buf_is_attached(info.bufnr, client.state.id) then
+      last, buf = info.lastused, info.bufnr
+    end
+  end
+  return buf
+end
+
+---@param buf integer?
 ---@return table?
-local function ask_status()
+local function ask_status(buf)
   local answer ---@type table?
-  client.refresh_status({ textDocument = { uri = vim.uri_from_bufnr(0) } }, function(got)
+  local params = buf and { textDocument = { uri = vim.uri_from_bufnr(buf) } }
+  client.refresh_status(params, function(got)
     answer = got or {}
   end)
   vim.wait(5000, function()
@@ -131,13 +145,16 @@ local function models(s)
 end
 
 ---@param s table
-local function this_file(s)
+---@param buf integer?
+local function this_file(s, buf)
   if s.enabled == false then
     health.warn("Suggestions are off", ":CosecToggle")
   end
   local document = s.document
-  if document and document.completed == false then
-    health.info(("This buffer is not completed: %s"):format(document.reason or "?"))
+  if document and buf then
+    local name = vim.fn.fnamemodify(vim.api.nvim_buf_get_name(buf), ":t")
+    local reason = document.completed == false and ("is not completed: %s"):format(document.reason or "?")
+    health.info(("%s %s"):format(name, reason or ("is completed as %s"):format(document.language or "text")))
   end
   for _, pattern in ipairs((s.excludedFiles or {}).unusable or {}) do
     health.warn(
@@ -184,10 +201,11 @@ end
 function M.check()
   neovim()
   if program() and running() then
-    local s = ask_status()
+    local buf = last_buffer()
+    local s = ask_status(buf)
     if s then
       models(s)
-      this_file(s)
+      this_file(s, buf)
     else
       health.error("The server did not answer within 5 s", ":CosecRestart")
     end

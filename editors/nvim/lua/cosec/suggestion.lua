@@ -19,7 +19,8 @@ local M = {}
 ---@field shown boolean
 ---@field move integer? Candidates to move by once there are any.
 ---@field cycling boolean
----@field seen any Id of the last item that the server was told of.
+---@field seen any Id of the last item that was on the screen.
+---@field continued? boolean Whether the last answer goes on with what was on the screen.
 ---@field waiting fun(list: cosec.Item[])[]
 
 ---@type table<integer, cosec.Suggestion>
@@ -82,14 +83,17 @@ local function fitting(s, buf)
   return lefts
 end
 
----@param buf integer
+--- Tells the server what is on the screen, once for each text that is new there.
 ---@param s cosec.Suggestion
-local function tell_shown(buf, s)
+local function tell_shown(s)
   local item = s.items[s.index]
   local id = item and vim.tbl_get(item.raw, "command", "arguments", 1, "id")
-  if id and id ~= s.seen and not s.request and buf == api.nvim_get_current_buf() then
+  if id and id ~= s.seen and not s.request then
+    local new = not (s.continued and s.seen)
     s.seen = id
-    client.notify("textDocument/didShowCompletion", { item = item.raw })
+    if new then
+      client.notify("textDocument/didShowCompletion", { item = item.raw })
+    end
   end
 end
 
@@ -117,7 +121,7 @@ function M.refresh(buf)
   local hint = s.cycling and #lefts > 1 and (" (%d/%d)"):format(s.index, #lefts) or nil
   show.show(buf, lefts, s.index, hint)
   s.shown = true
-  tell_shown(buf, s)
+  tell_shown(s)
 end
 
 ---@param a string
@@ -134,15 +138,15 @@ end
 ---@param asked { cursor: integer[], line: string }
 local function take(buf, s, list, asked)
   local chosen = s.items[s.index]
-  local before = chosen and items.left(chosen, buf)
-  s.items, s.index = {}, 1
+  local before = s.shown and chosen and items.left(chosen, buf)
+  s.items, s.index, s.continued = {}, 1, false
   for i, raw in ipairs(list) do
     s.items[i] = items.read(raw, asked.cursor, asked.line)
   end
   for i, item in ipairs(before and s.items or {}) do
     local left = items.left(item, buf)
     if left and agree(left.text, before.text) then
-      s.index = i
+      s.index, s.continued = i, true
       break
     end
   end
@@ -249,7 +253,7 @@ function M.clear(buf)
     client.cancel(s.request)
   end
   drop_question(s)
-  s.items, s.index, s.place, s.cycling, s.move = {}, 1, nil, false, nil
+  s.items, s.index, s.place, s.cycling, s.move, s.seen = {}, 1, nil, false, nil, nil
   if show and (s.shown or config.display() == "builtin") then
     show.clear(buf)
   end
@@ -286,6 +290,14 @@ end
 ---@param buf integer
 function M.delete(buf)
   suggestions[buf] = nil
+end
+
+--- Whether an answer is still to come.
+---@param buf integer 0 is the current one.
+---@return boolean
+function M.asking(buf)
+  local s = suggestions[buf == 0 and api.nvim_get_current_buf() or buf]
+  return s ~= nil and s.request ~= nil
 end
 
 --- Whether there is something on the screen that can be accepted.
