@@ -79,9 +79,24 @@ function Editor:keys(keys)
   self:wait("keys", "return vim.fn.getchar(1) == 0")
 end
 
+--- Ends it at once. A server that it has started ends by itself: its pipe is closed.
 function Editor:stop()
-  vim.fn.jobstop(self.channel)
+  vim.uv.kill(vim.fn.jobpid(self.channel), 9)
   vim.fn.jobwait({ self.channel }, 5000)
+end
+
+--- The process of a program that it has started.
+---@param program string
+---@return integer?
+function Editor:child(program)
+  local pid = vim.fn.jobpid(self.channel)
+  local children = io.open(("/proc/%d/task/%d/children"):format(pid, pid))
+  for child in (children and children:read("*a") or ""):gmatch("%d+") do
+    local command = io.open(("/proc/%s/cmdline"):format(child))
+    if command and vim.startswith(command:read("*a"), program .. "\0") then
+      return tonumber(child)
+    end
+  end
 end
 
 ---@param got any

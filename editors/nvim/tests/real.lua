@@ -29,12 +29,15 @@ end
 ---@param extra? string
 ---@return string
 local function setup(command, extra)
-  return ([[require("cosec").setup({ cmd = %s, settings = { profile = "small" }, %s })]]):format(command, extra or "")
+  return ([[require("cosec").setup({ cmd = %s, settings = { profile = "small", timeBudgetMs = 60000 }, %s })]]):format(
+    command,
+    extra or ""
+  )
 end
 
 local REAL = ("{ %q, 'serve' }"):format(server)
 local READY = "return vim.tbl_get(require('cosec.client').state.status or {}, 'models', 'state') ~= nil"
-local FINAL = "return Test.ghost() ~= nil and not require('cosec.suggestion').asking(0) and Test.ghost()"
+local FINAL = "return Test.ghost() ~= nil and require('cosec.suggestion').answered(0) and Test.ghost()"
 
 --- How many questions have reached the models.
 local function requests(e)
@@ -187,7 +190,7 @@ check("switching off: the language, the file, all, and back", function()
     e:keys("<Esc>")
     e:lua("vim.cmd.CosecToggle(...)", what)
     e:keys("A")
-    e:wait("an answer", "return not require('cosec.suggestion').asking(0)")
+    e:wait("an answer", "return require('cosec.suggestion').answered(0)")
     equal(shown(e), nil, what)
     e:keys("<Esc>")
     e:lua("vim.cmd.CosecToggle(...)", what)
@@ -200,7 +203,7 @@ check("an excluded file: nothing, and the status says why", function()
   e:lua("vim.cmd.edit({ args = { ... }, bang = true })", file(".env", { "PASSWORD=" }))
   e:wait("the buffer", "return vim.lsp.buf_is_attached(0, require('cosec.client').state.id)")
   e:keys("A")
-  e:wait("an answer", "return not require('cosec.suggestion').asking(0)")
+  e:wait("an answer", "return require('cosec.suggestion').answered(0)")
   equal(shown(e), nil)
   e:keys("<Esc>")
   e:lua("vim.cmd.CosecStatus()")
@@ -215,16 +218,10 @@ end)
 check("kill -9 in the middle of a decode: said once, started again, completes again", function()
   e:lua("vim.api.nvim_buf_set_lines(0, 0, -1, false, { 'class Stack:', '    def pop(self):' })")
   e:keys("<Esc>Go")
-  e:wait("ghost text", "return Test.ghost()", 60)
-  local pid = e:lua(
-    [[
-    local children = vim.api.nvim_get_proc_children(vim.fn.getpid())
-    return vim.tbl_filter(function(pid)
-      return (vim.api.nvim_get_proc(pid) or {}).name == name
-    end, children)[1] ]],
-    vim.fs.basename(server):sub(1, 15)
-  )
+  e:wait("streaming text", "return Test.ghost() ~= nil and not require('cosec.suggestion').answered(0)", 60)
+  local pid = e:child(server)
   ok(pid, "the server's process")
+  e:lua("Test.messages = {}")
   vim.uv.kill(pid, 9)
   e:wait("the end of the ghost", "return Test.said('signal 9') == 1")
   e:wait("a new server's ghost text", FINAL, 60)
@@ -254,6 +251,35 @@ check("a missing and a non-executable server: one sentence each, and health has 
     ok(text:find(sentence) and text:find("ADVICE"), text)
     other:stop()
   end
+end)
+
+check("missing models: one sentence with the size, and health has the remedy", function()
+  local nothing = dir .. "/cache"
+  local env = { XDG_CACHE_HOME = nothing, HOME = nothing }
+  local other = driver.start(setup(REAL), { dir .. "/db.py" }, env)
+  other:wait("the sentence", "return Test.said('the models are not here yet %(%d+ MB%): `:CosecPull`') == 1")
+  other:keys("A")
+  other:wait("an answer", "return require('cosec.suggestion').answered(0)")
+  other:keys("<Esc>")
+  equal(other:lua("return #Test.messages"), 1, "messages")
+  say("     " .. other:lua("return Test.messages[1].text"))
+  other:lua("vim.cmd('checkhealth cosec')")
+  local text = other:lua("return Test.text()")
+  ok(text:find("ERROR The models of the profile small are missing") and text:find(":CosecPull downloads"), text)
+  other:stop()
+end)
+
+check("no call of setup: on by itself, from the PATH, also for a buffer without a name", function()
+  local bin = dir .. "/bin"
+  vim.fn.mkdir(bin)
+  vim.uv.fs_symlink(server, bin .. "/cosec-ls")
+  local init = "vim.g.cosec = { settings = { profile = 'small' } }"
+  local other = driver.start(init, {}, { PATH = bin .. ":" .. vim.env.PATH })
+  other:wait("the server", READY, 30)
+  other:lua("vim.bo.filetype = 'python'")
+  other:keys("ifor i in range(10):<CR>")
+  other:wait("ghost text", FINAL, 60)
+  other:stop()
 end)
 
 if vim.env.COSEC_ENABLE == "1" then

@@ -44,19 +44,29 @@ function M.say(text, level)
   vim.notify("cosec: " .. text, level or vim.log.levels.WARN)
 end
 
+--- Calls a method of a client; in 0.10 they take no `self`.
+---@param client vim.lsp.Client
+---@param name string
+---@param ... any
+---@return any ...
+local function method(client, name, ...)
+  if vim.fn.has("nvim-0.11") == 1 then
+    return client[name](client, ...)
+  end
+  return client[name](...)
+end
+
 ---@return vim.lsp.Client?
 function M.get()
   local client = state.id and vim.lsp.get_client_by_id(state.id)
-  return client and not client:is_stopped() and client or nil
+  return client and not method(client, "is_stopped") and client or nil
 end
 
-if vim.fn.has("nvim-0.11") == 0 then
-  -- In 0.10 the methods of a client take no `self`.
-  function M.get()
-    local client = state.id and vim.lsp.get_client_by_id(state.id)
-    ---@diagnostic disable-next-line: missing-parameter
-    return client and not client.is_stopped() and client or nil
-  end
+--- Stops a client, whoever started it.
+---@param client vim.lsp.Client
+---@param force? boolean
+function M.stop(client, force)
+  method(client, "stop", force)
 end
 
 ---@param name string
@@ -64,29 +74,25 @@ end
 ---@return any ...
 local function call(name, ...)
   local client = M.get()
-  if not client then
-    return nil
+  if client then
+    return method(client, name, ...)
   end
-  if vim.fn.has("nvim-0.11") == 1 then
-    return client[name](client, ...)
-  end
-  return client[name](...)
 end
 
----@param method string
+---@param name string
 ---@param params table?
 ---@param handler fun(err: table?, result: any)
 ---@param buf integer?
 ---@return integer? id
-function M.request(method, params, handler, buf)
-  local ok, id = call("request", method, params, handler, buf or 0)
+function M.request(name, params, handler, buf)
+  local ok, id = call("request", name, params, handler, buf or 0)
   return ok and id or nil
 end
 
----@param method string
+---@param name string
 ---@param params table
-function M.notify(method, params)
-  call("notify", method, params)
+function M.notify(name, params)
+  call("notify", name, params)
 end
 
 ---@param id integer
@@ -334,11 +340,11 @@ function M.restart()
     return M.start_again()
   end
   state.restarting = id
-  call("stop")
+  M.stop(client)
   -- One that does not answer is not waited for.
   vim.defer_fn(function()
     if state.restarting == id then
-      call("stop", true)
+      M.stop(client, true)
     end
   end, 2000)
 end

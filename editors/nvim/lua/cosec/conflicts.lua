@@ -78,7 +78,7 @@ local function drop(other)
     pcall(vim.lsp.enable, "cosec_ls", false)
   end
   if other then
-    vim.lsp.stop_client(other.id)
+    client.stop(other)
   end
 end
 

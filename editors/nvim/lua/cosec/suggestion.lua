@@ -292,12 +292,12 @@ function M.delete(buf)
   suggestions[buf] = nil
 end
 
---- Whether an answer is still to come.
+--- Whether the question for this place was asked and is answered.
 ---@param buf integer 0 is the current one.
 ---@return boolean
-function M.asking(buf)
+function M.answered(buf)
   local s = suggestions[buf == 0 and api.nvim_get_current_buf() or buf]
-  return s ~= nil and s.request ~= nil
+  return s ~= nil and s.place ~= nil and s.request == nil
 end
 
 --- Whether there is something on the screen that can be accepted.
