@@ -1,5 +1,5 @@
 -- Loaded by the Neovim under test: what the driver asks it about.
-Test = { messages = {}, frames = {} }
+Test = { messages = {} }
 
 vim.g.python_recommended_style = 0
 vim.o.swapfile = false
@@ -39,16 +39,6 @@ function Test.ghost(buf)
     end
   end
   return text ~= "" and text or nil
-end
-
---- Writes down from here on what ghost text each frame has.
-function Test.watch()
-  Test.frames = {}
-  vim.api.nvim_set_decoration_provider(vim.api.nvim_create_namespace("test.frames"), {
-    on_start = function()
-      table.insert(Test.frames, Test.ghost() or "")
-    end,
-  })
 end
 
 function Test.text()

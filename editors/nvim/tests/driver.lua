@@ -21,7 +21,8 @@ function M.start(init, files, env)
   local file = work .. "/init.lua"
   local text = ("dofile(%q)\nvim.opt.runtimepath:prepend(%q)\n%s\n"):format(here .. "/child.lua", M.plugin, init)
   vim.fn.writefile(vim.split(text, "\n"), file)
-  local command = { vim.env.COSEC_NVIM, "--embed", "--headless", "-n", "-i", "NONE", "-u", file }
+  local command =
+    { vim.env.COSEC_NVIM, "--embed", "--headless", "--listen", work .. "/socket", "-n", "-i", "NONE", "-u", file }
   local channel = vim.fn.jobstart(vim.list_extend(command, files), {
     rpc = true,
     env = vim.tbl_extend("force", { XDG_CONFIG_HOME = work, XDG_DATA_HOME = work, XDG_STATE_HOME = work }, env or {}),
@@ -77,6 +78,29 @@ function Editor:keys(keys)
   self:type(keys)
   -- Requests are answered between keys, in the order in which both came, once no key is left.
   self:wait("keys", "return vim.fn.getchar(1) == 0")
+end
+
+--- Attaches a screen, on which frames can be looked at.
+---@return Screen
+function Editor:attach()
+  local socket = self:lua("return vim.v.servername")
+  self.screen = dofile(here .. "/screen.lua").attach(socket, 120, 40)
+  return self.screen
+end
+
+function Editor:detach()
+  self.screen.pipe:close()
+end
+
+--- Waits until a line on the screen holds the text.
+---@param text string
+function Editor:seen(text)
+  local seen = vim.wait(10000, function()
+    return self.screen:shows(text)
+  end, 10)
+  if not seen then
+    error(("%q is not on the screen: %s"):format(text, vim.inspect(self.screen.frames[#self.screen.frames])), 0)
+  end
 end
 
 --- Ends it at once. A server that it has started ends by itself: its pipe is closed.

@@ -99,20 +99,26 @@ end)
 check("typing through: in every frame, and no question reaches the models", function()
   local text = suggestion()
   local before = requests(e)
-  e:lua("Test.watch()")
+  local line = CODE[#CODE] .. text:match("^[^\n]*")
+  local screen = e:attach()
+  e:seen(line)
+  screen:forget()
   local typed = text:match("^[^\n]*"):sub(1, -3)
   for key in typed:gmatch(".") do
+    local n = #screen.frames
     e:keys(key == "<" and "<lt>" or key)
-    e:lua("vim.cmd.redraw()")
+    vim.wait(5000, function()
+      return #screen.frames > n
+    end)
   end
   e:wait("the last answer", FINAL)
   equal(requests(e), before, "questions that reached the models")
-  local frames = e:lua("return Test.frames")
-  ok(#frames >= #typed, "frames")
-  for _, frame in ipairs(frames) do
-    ok(frame ~= "", "a frame without ghost text")
+  ok(#screen.frames >= #typed, "frames")
+  for _, frame in ipairs(screen.frames) do
+    equal(frame[#CODE], line, "a frame")
   end
-  say(("     %d keys, %d frames"):format(#typed, #frames))
+  say(("     %d keys, %d frames"):format(#typed, #screen.frames))
+  e:detach()
 end)
 
 check("leaving Insert mode while text streams: gone, and the models stop", function()
@@ -181,6 +187,13 @@ check(":checkhealth names what is there", function()
     ok(text:find(expected), "no " .. expected)
   end
   ok(not text:find("ERROR"), "an error")
+  e:lua("vim.cmd.bwipeout()")
+end)
+
+check("nothing deprecated is used", function()
+  e:lua("vim.cmd('checkhealth vim.deprecated')")
+  local report = e:lua("return Test.text()")
+  ok(report:find("No deprecated functions detected"), report)
   e:lua("vim.cmd.bwipeout()")
 end)
 

@@ -60,12 +60,15 @@ models=yes
 }
 
 failed=0
+done=""
 for nvim in $found; do
   version=$("$nvim" --version 2>/dev/null | head -n 1) || { skip "$nvim does not run here"; continue; }
   case $version in
     *v0.1[0-9].* | *v[1-9]*) ;;
     *) skip "$version is too old"; continue ;;
   esac
+  case $done in *"$version"*) continue ;; esac
+  done="$done $version"
   has() { "$nvim" --headless -u NONE --cmd "lua io.stdout:write(tostring($1 ~= nil))" --cmd qall 2>/dev/null; }
   export COSEC_NVIM="$nvim" COSEC_SERVER="$server"
   COSEC_LABEL=$(echo "$version" | sed 's/NVIM v//')

@@ -102,16 +102,20 @@ for _, display in ipairs(vim.env.COSEC_BUILTIN == "1" and { "builtin", "own" } o
   check(named("typing through keeps it in every frame, another key takes it away at once"), function()
     with(options, nil, function(e)
       suggested(e, "foobar")
-      e:lua("Test.watch()")
+      local screen = e:attach()
+      e:seen("x = foobar")
+      screen:forget()
       for _, key in ipairs({ "f", "o", "o" }) do
+        local n = #screen.frames
         e:keys(key)
-        e:lua("vim.cmd.redraw()")
+        vim.wait(5000, function()
+          return #screen.frames > n
+        end)
       end
       equal(ghost(e), "bar")
-      local frames = e:lua("return Test.frames")
-      ok(#frames >= 3, "no frames were drawn")
-      for _, frame in ipairs(frames) do
-        ok(frame:find("bar$"), "a frame had " .. vim.inspect(frame))
+      ok(#screen.frames >= 3, "frames")
+      for _, frame in ipairs(screen.frames) do
+        equal(frame[1], "x = foobar", "a frame")
       end
       e:keys("X")
       equal(ghost(e), nil)
@@ -321,6 +325,22 @@ check("Tab keeps an older map, and keys can be chosen or none", function()
   end)
 end)
 
+check("who asks and gets nothing is told why", function()
+  local before =
+    [[Test.status = { models = { state = "ready" }, document = { completed = true, lastEmptyReason = "REASON" } }]]
+  with(nil, nil, function(e)
+    e:attach()
+    e:lua("Test.automatic = function() return {} end")
+    e:keys("A")
+    e:wait("the answer", "return require('cosec.suggestion').answered(0)")
+    e:keys("<M-\\>")
+    e:seen("x =  cosec: REASON")
+    equal(e:lua("return require('cosec').visible()"), false)
+    e:keys("z")
+    e:wait("the end of the remark", "return Test.ghost() == nil")
+  end, before)
+end)
+
 check("wrong options are named, the others count", function()
   with("{ dispaly = 1, download = 'maybe', keys = { accpet = 'x' }, display = 'own' }", nil, function(e)
     equal(e:lua("return Test.said('`dispaly` is no option')"), 1)
@@ -345,6 +365,28 @@ check("ten folders, ten buffers: one server, told of all folders", function()
     equal(#e:lua("return require('cosec.client').state.folders"), 10)
     equal(e:lua("return Test.count('workspace/didChangeWorkspaceFolders')"), 10)
     suggested(e, "foo")
+  end)
+end)
+
+check("a buffer that is read again goes on", function()
+  with(nil, nil, function(e)
+    e:lua("Test.automatic = function(p) return { Test.item(p, 'foo') } end")
+    e:keys("A")
+    e:wait("ghost text", "return Test.ghost()")
+    e:keys("<Esc>")
+    e:lua("vim.cmd.edit({ bang = true })\nvim.wait(50)")
+    e:keys("A")
+    e:wait("ghost text", "return Test.ghost()")
+    e:keys("<Esc>")
+    e:lua([[
+      local id = require('cosec.client').state.id
+      vim.lsp.buf_detach_client(0, id)
+      vim.lsp.buf_attach_client(0, id)]])
+    e:keys("A")
+    e:wait("ghost text", "return Test.ghost()")
+    e:keys("z")
+    e:wait("ghost text", "return Test.ghost() == 'foo'")
+    equal(e:lua("return vim.v.errmsg"), "")
   end)
 end)
 

@@ -76,6 +76,17 @@ function M.show(buf, lefts, index, hint)
   end
 end
 
+--- Writes a remark behind the cursor's line, where whoever has asked looks.
+---@param buf integer
+---@param text string
+function M.note(buf, text)
+  M.clear(buf)
+  api.nvim_buf_set_extmark(buf, namespace, api.nvim_win_get_cursor(0)[1] - 1, 0, {
+    virt_text = { { text, "CosecGhostHint" } },
+    virt_text_pos = "eol",
+  })
+end
+
 ---@param buf integer
 function M.clear(buf)
   if api.nvim_buf_is_valid(buf) then

@@ -140,6 +140,10 @@ local function watch_buffers(group)
     suggestion.delete(args.buf)
     require("cosec.rpc").sinks[args.buf] = nil
   end)
+  on("LspDetach", function(args)
+    -- The next attachment of the built-in completion is another object.
+    require("cosec.rpc").sinks[args.buf] = nil
+  end)
   on("LspAttach", function(args)
     require("cosec.conflicts").attached(args.data.client_id)
   end)

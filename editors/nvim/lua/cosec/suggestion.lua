@@ -7,6 +7,7 @@ local api = vim.api
 local client = require("cosec.client")
 local config = require("cosec.config")
 local items = require("cosec.item")
+local place = require("cosec.place")
 
 local M = {}
 
@@ -45,24 +46,6 @@ local function display()
     return require("cosec.builtin")
   end
   return name == "own" and require("cosec.ghost") or nil
-end
-
---- Whether this is a place and a time for suggestions. A macro that depended on a model would do something else each
---- time, so there are none while one is recorded or played.
----@param buf integer
----@return boolean
-function M.possible(buf)
-  return buf == api.nvim_get_current_buf()
-    and api.nvim_get_mode().mode:sub(1, 1) == "i"
-    and vim.fn.reg_recording() == ""
-    and vim.fn.reg_executing() == ""
-end
-
---- Whether something else has the place: the popup menu, or who sets `b:cosec_hidden` (menus of other plugins).
----@param buf integer
----@return boolean
-local function covered(buf)
-  return vim.fn.pumvisible() == 1 or vim.b[buf].cosec_hidden == true
 end
 
 --- The items that the buffer still agrees with. The chosen one stays chosen.
@@ -104,14 +87,14 @@ function M.refresh(buf)
   if not s then
     return
   end
-  if not M.possible(buf) then
+  if not place.possible(buf) then
     return M.clear(buf)
   end
   local lefts = fitting(s, buf)
   if not show then
     return
   end
-  if #lefts == 0 or covered(buf) then
+  if #lefts == 0 or place.covered(buf) then
     if s.shown then
       show.clear(buf)
     end
@@ -174,6 +157,21 @@ local function answer_waiting(s)
   end
 end
 
+--- Who has asked and got nothing sees the reason at the end of the line, until something changes.
+---@param buf integer
+---@param s cosec.Suggestion
+local function tell_why_nothing(buf, s)
+  local asked = s.place
+  client.refresh_status({ textDocument = { uri = vim.uri_from_bufnr(buf) } }, function(status)
+    local document = status and status.document or {}
+    local reason = document.reason or document.lastEmptyReason
+    if reason and s.place == asked and place.possible(buf) and display() then
+      require("cosec.ghost").note(buf, "cosec: " .. reason)
+      s.shown = true
+    end
+  end)
+end
+
 ---@param buf integer
 ---@param s cosec.Suggestion
 ---@param kind 1|2
@@ -207,6 +205,9 @@ local function send(buf, s, kind)
     end
     s.move = nil
     answer_waiting(s)
+    if kind == 1 and #s.items == 0 and not err then
+      tell_why_nothing(buf, s)
+    end
   end, buf)
 end
 
@@ -215,21 +216,20 @@ end
 ---@param kind? 1|2 1: the user asks, 2: by itself (the default).
 function M.ask(buf, kind)
   local s = of(buf)
-  if not M.possible(buf) or not vim.lsp.buf_is_attached(buf, client.state.id or -1) or not client.get() then
+  if not place.possible(buf) or not vim.lsp.buf_is_attached(buf, client.state.id or -1) or not client.get() then
     return
   end
-  if covered(buf) and #s.waiting == 0 then
+  if place.covered(buf) and #s.waiting == 0 then
     return
   end
-  local cursor = api.nvim_win_get_cursor(0)
-  local place = ("%d:%d:%d"):format(api.nvim_buf_get_changedtick(buf), cursor[1], cursor[2])
-  if kind ~= 1 and place == s.place then
+  local here = place.here(buf)
+  if kind ~= 1 and here == s.place then
     return
   end
-  if place ~= s.place then
+  if here ~= s.place then
     s.cycling, s.move = false, nil
   end
-  s.place = place
+  s.place = here
   send(buf, s, kind or 2)
 end
 
@@ -269,9 +269,9 @@ function M.dismiss(buf)
   if not s or not s.shown then
     return false
   end
-  local place = s.place
+  local before = s.place
   M.clear(buf)
-  s.place = place
+  s.place = before
   return true
 end
 
@@ -305,7 +305,7 @@ end
 ---@return boolean
 function M.visible(buf)
   local s = suggestions[buf]
-  if not s or not s.shown or not M.possible(buf) or covered(buf) then
+  if not s or not s.shown or not place.possible(buf) or place.covered(buf) then
     return false
   end
   local item = s.items[s.index]
