@@ -5,13 +5,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Writes `content` beside `path`, flushes it to the disk, and renames it to `path`: whoever looks sees the older file or
-/// this one. Two writers at once need a lock between them.
+/// this one, with the older one's permissions. Two writers at once need a lock between them.
 ///
 /// # Errors
 /// If the disk is full or the directory cannot be written; an older file is then untouched, and nothing is left beside it.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let next = beside(path);
     let written = File::create(&next).and_then(|mut file| {
+        if let Ok(older) = fs::metadata(path) {
+            file.set_permissions(older.permissions())?;
+        }
         file.write_all(content)?;
         file.sync_all()
     });
