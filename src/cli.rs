@@ -20,6 +20,7 @@ pub mod panics;
 pub mod progress;
 pub mod serve;
 pub mod session;
+pub mod setup;
 pub mod train;
 
 /// What is logged unless something else is asked for.
@@ -62,6 +63,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Measure how secure, how correct and how fast completions are, with and without hardening
     Eval(eval::EvalArgs),
+    /// Put this server into an editor's configuration, or take it out again
+    Setup(setup::SetupArgs),
     /// Say what is installed, what computes, and whether a completion works
     Doctor,
 }
@@ -89,6 +92,10 @@ impl Cli {
     }
 
     fn run_command(self) -> Result<ExitCode> {
+        // Needs no models, and so not their list either.
+        if let Command::Setup(args) = &self.command {
+            return setup::run(args);
+        }
         let registry = Registry::open(RegistryOptions {
             user_manifest: self.models,
             offline: if self.offline { Offline::Yes } else { Offline::No },
@@ -106,6 +113,7 @@ impl Cli {
             Command::Models(args) => models::run(args, registry).map(|()| ExitCode::SUCCESS),
             Command::Train(args) => train::run(&args, &registry, self.threads),
             Command::Bench(args) => bench::run(&args, registry, settings),
+            Command::Setup(args) => setup::run(&args),
             Command::Eval(args) => eval::run(&args, registry, settings),
             Command::Doctor => doctor::run(registry, settings),
         }

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use crate::adapted_pair::Machine;
 
 /// Commands that print, each of another part of the command line. `FILE` is a file of a few lines, `OUT` a directory.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "--help",
     "--version",
     "complete --help",
@@ -18,6 +18,8 @@ const COMMANDS: [&str; 12] = [
     "models pull big",
     "models rm big",
     "doctor",
+    "setup",
+    "setup helix --print --languages go",
     "complete FILE:2 --max-tokens 4",
     "complete FILE:2 --max-tokens 4 --json --mode off,security",
     "bench FILE --prompt 4 --tokens 2 --rounds 1 --temperature 0",

@@ -18,6 +18,7 @@ mod prompt;
 mod real_pair;
 mod registry;
 mod sequence;
+mod setup;
 mod speculate;
 mod split_models;
 mod supervision;

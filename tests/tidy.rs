@@ -41,20 +41,22 @@ const ANYWHERE: &str = "anywhere";
 
 /// Where each dependency may be named: modules with all that is below them, or single files. The table in
 /// `docs/ARCHITECTURE.md` has the same rows.
-const OUTSIDE_CRATES: [(&str, &[&str]); 40] = [
+const OUTSIDE_CRATES: [(&str, &[&str]); 43] = [
     ("aho_corasick", &["text/private_key.rs"]),
     ("anyhow", &["cli"]),
     ("candle_core", &["model", "train"]),
     ("candle_nn", &["model", "train/loss.rs"]),
     ("clap", &["cli", "main.rs"]),
     ("dashmap", &["complete", "lsp"]),
-    ("directories", &["registry"]),
+    ("diffy", &["cli/setup"]),
+    ("directories", &["registry", "cli/setup"]),
     ("fancy_regex", &["model/lora/peft/modules.rs"]),
     ("flate2", &["registry/pip.rs", "eval/functional.rs"]),
     ("futures", &["lsp"]),
     ("gemm", &[]),
     ("globset", &["complete/path_globs.rs"]),
     ("indicatif", &["cli"]),
+    ("jsonc_parser", &["cli/setup"]),
     ("libc", &["kernel/bf16.rs", "kernel/memory.rs", "eval/sandbox.rs"]),
     ("linguist", &["text/language.rs"]),
     ("memmap2", &["model/gguf.rs"]),
@@ -87,6 +89,7 @@ const OUTSIDE_CRATES: [(&str, &[&str]); 40] = [
     ("tokio", &["engine.rs", "engine/local.rs", "complete", "lsp", "cli"]),
     ("tokio_util", &["engine.rs", "complete", "lsp"]),
     ("toml", &["registry/manifest.rs"]),
+    ("toml_edit", &["cli/setup/helix.rs"]),
     ("tower_lsp", &["lsp"]),
     ("tower_service", &["lsp/dispatch.rs"]),
     ("tracing", &[ANYWHERE]),
