@@ -23,7 +23,9 @@ pub(super) struct ClientCapabilities {
     pub(super) encoding: Encoding,
     /// Whether `textDocument/inlineCompletion` will be asked.
     pub(super) inline_completion: bool,
-    /// Whether completion items may be snippets.
+    /// Whether completion items of several lines are to be snippets. Clients differ in what they do to the indentation of a
+    /// snippet's lines (Helix adds the cursor's line's, Kate nothing), so it is one only for those that can be told to leave
+    /// it alone, and for Neovim's own menu, which inserts no more than the first line of a plain text.
     pub(super) snippets: bool,
     /// Whether `insertTextMode: asIs` keeps the client from indenting what we send.
     pub(super) insert_as_is: bool,
@@ -41,13 +43,16 @@ impl ClientCapabilities {
         let get = |path: &str| params.pointer(&format!("/capabilities/{path}"));
         let is = |path: &str| get(path).and_then(Value::as_bool).unwrap_or(false);
         let completion_item = "textDocument/completion/completionItem";
+        let insert_as_is = get(&format!("{completion_item}/insertTextModeSupport/valueSet"))
+            .and_then(Value::as_array)
+            .is_some_and(|modes| modes.contains(&json!(1)));
+        let is_neovim = params.pointer("/clientInfo/name").is_some_and(|name| name == "Neovim");
         Self {
             encoding: encoding(get("general/positionEncodings")),
             inline_completion: get("textDocument/inlineCompletion").is_some_and(Value::is_object),
-            snippets: is(&format!("{completion_item}/snippetSupport")),
-            insert_as_is: get(&format!("{completion_item}/insertTextModeSupport/valueSet"))
-                .and_then(Value::as_array)
-                .is_some_and(|modes| modes.contains(&json!(1))),
+            snippets: is(&format!("{completion_item}/snippetSupport"))
+                && (insert_as_is || is_neovim),
+            insert_as_is,
             work_done_progress: is("window/workDoneProgress"),
             configuration: is("workspace/configuration"),
             status_updates: is("experimental/cosec/status"),
@@ -122,4 +127,30 @@ pub(super) fn with_inline_completion(mut result: Value) -> Value {
         offered.insert("inlineCompletionProvider".to_owned(), json!({}));
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snippets_are_for_clients_of_which_it_is_known_what_they_do_to_their_lines() {
+        let snippets = |name: &str, support: bool, modes: Value| {
+            let item = json!({
+                "snippetSupport": support,
+                "insertTextModeSupport": { "valueSet": modes },
+            });
+            let capabilities =
+                json!({ "textDocument": { "completion": { "completionItem": item } } });
+            let params = json!({ "clientInfo": { "name": name }, "capabilities": capabilities });
+            ClientCapabilities::read(&params).snippets
+        };
+        assert!(snippets("any", true, json!([1, 2])));
+        assert!(snippets("Neovim", true, json!(null)));
+        for name in ["helix", "Kate", "Eglot", ""] {
+            assert!(!snippets(name, true, json!(null)), "{name}");
+            assert!(!snippets(name, true, json!([2])), "{name}");
+        }
+        assert!(!snippets("Neovim", false, json!([1])));
+    }
 }

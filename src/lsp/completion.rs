@@ -126,9 +126,8 @@ impl Entry {
         word_start.min(suggestion.replace.start)..suggestion.replace.end
     }
 
-    /// Several lines go as a snippet where the client can: Neovim inserts only the first line of a
-    /// plain text. But it indents the lines of a snippet as the cursor's line is (as Helix does),
-    /// unless it is told not to; so that much indentation is taken off them.
+    /// Several lines go as a snippet to clients that can be told to insert it as it is, and to
+    /// Neovim, which indents its lines as the cursor's line is, so that much is taken off them.
     fn format(
         &self,
         text: &str,
