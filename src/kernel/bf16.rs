@@ -15,10 +15,6 @@ const BLOCK: usize = 32;
 /// Numbers in one tile of 1 KiB.
 const TILE: usize = 512;
 
-/// Most rows of `x` that one pass over the weights serves: the part that is in use at a time (448 columns) takes less
-/// than a megabyte of the second-level cache.
-const ROWS: usize = 1024;
-
 /// A frozen matrix `[K, N]` in tiles; both dimensions are padded with zeros.
 ///
 /// By panels of 32 columns, in each by steps of 32 along K, in each two tiles side by side.
@@ -100,7 +96,7 @@ impl Bf16Matrix {
             assert!(x.len().is_multiple_of(self.inner), "whole rows");
             let mut y = vec![0f32; x.len() / self.inner * self.columns];
             let share = (x.len() / self.inner).div_ceil(rayon::current_num_threads());
-            let rows = share.next_multiple_of(BLOCK).min(ROWS);
+            let rows = share.next_multiple_of(BLOCK).min(amx::ROWS);
             let chunks = x.par_chunks(rows * self.inner);
             y.par_chunks_mut(rows * self.columns)
                 .zip(chunks)
@@ -152,25 +148,6 @@ fn from_bf16(x: u16) -> f32 {
     f32::from_bits(u32::from(x) << 16)
 }
 
-/// `x: [M, K]` as tiles of 16 × 32, by groups of 16 rows; rows are padded to whole blocks.
-fn pack_rows(x: &[f32], inner: usize) -> Vec<u16> {
-    let n_rows = x.len() / inner;
-    let steps = inner.div_ceil(TILE_K);
-    let mut packed = vec![0u16; n_rows.next_multiple_of(BLOCK) / 16 * steps * TILE];
-    pulp::Arch::new().dispatch(|| {
-        for (row, x) in x.chunks_exact(inner).enumerate() {
-            let group = &mut packed[row / 16 * steps * TILE..][..steps * TILE];
-            for (x, tile) in x.chunks(TILE_K).zip(group.chunks_exact_mut(TILE)) {
-                let place = &mut tile[row % 16 * TILE_K..][..x.len()];
-                for (number, x) in place.iter_mut().zip(x) {
-                    *number = to_bf16(*x);
-                }
-            }
-        }
-    });
-    packed
-}
-
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[expect(unsafe_code, reason = "tile instructions have no safe intrinsics")]
 mod amx {
@@ -178,7 +155,11 @@ mod amx {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
     use std::sync::OnceLock;
 
-    use super::{BLOCK, Bf16Matrix, TILE, pack_rows};
+    use super::{BLOCK, Bf16Matrix, TILE, TILE_K, to_bf16};
+
+    /// Most rows of `x` that one pass over the weights serves: the part that is in use at a time (448 columns) takes less
+    /// than a megabyte of the second-level cache.
+    pub(super) const ROWS: usize = 1024;
 
     /// The operand of `ldtilecfg`: eight tiles of 16 rows of 64 bytes.
     #[repr(C, align(64))]
@@ -255,6 +236,25 @@ mod amx {
                 }
             }
         });
+    }
+
+    /// `x: [M, K]` as tiles of 16 × 32, by groups of 16 rows; rows are padded to whole blocks.
+    fn pack_rows(x: &[f32], inner: usize) -> Vec<u16> {
+        let n_rows = x.len() / inner;
+        let steps = inner.div_ceil(TILE_K);
+        let mut packed = vec![0u16; n_rows.next_multiple_of(BLOCK) / 16 * steps * TILE];
+        pulp::Arch::new().dispatch(|| {
+            for (row, x) in x.chunks_exact(inner).enumerate() {
+                let group = &mut packed[row / 16 * steps * TILE..][..steps * TILE];
+                for (x, tile) in x.chunks(TILE_K).zip(group.chunks_exact_mut(TILE)) {
+                    let place = &mut tile[row % 16 * TILE_K..][..x.len()];
+                    for (number, x) in place.iter_mut().zip(x) {
+                        *number = to_bf16(*x);
+                    }
+                }
+            }
+        });
+        packed
     }
 
     /// The next part of the weights, fetched into the second-level cache while this one is multiplied: weights come from
