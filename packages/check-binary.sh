@@ -19,5 +19,5 @@ if others=$(grep -vE "^($known)\.so\.[0-9]+$" <<<"$libraries"); then fail "needs
 if grep -qE '\((RPATH|RUNPATH|TEXTREL)\)' <<<"$dynamic"; then fail "has a library path, or relocations in its code"; fi
 grep -qE 'FLAGS_1.*NOW.*PIE|FLAGS_1.*PIE.*NOW' <<<"$dynamic" || fail "is not position-independent, or binds late"
 LC_ALL=C readelf --wide --segments "$program" | grep -qE 'GNU_STACK.* RW ' || fail "has an executable stack"
-if LC_ALL=C readelf --wide --sections "$program" | grep -q '\.debug_'; then fail "is not stripped"; fi
+if LC_ALL=C readelf --wide --sections "$program" | grep -qE '\.(debug_info|symtab) '; then fail "is not stripped"; fi
 echo "$(basename "$program"): $(stat -c %s "$program") bytes, up to $newest, of ${libraries//$'\n'/ }"
