@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Whether the program compiles, without a warning, for 64-bit ARM Linux and for Windows. It is not linked, run or tested.
-# Where rustup can fetch the standard libraries that is enough; elsewhere a Debian userland with its own Rust is made,
-# as root, in ROOT. Usage: packages/cross-check.sh [ROOT]   (by default target/cross)
+# Where this machine's Rust has both standard libraries, that Rust is used; nothing is added to it. Elsewhere a Debian
+# userland with its own Rust is made, as root, in ROOT. Usage: packages/cross-check.sh [ROOT]   (by default target/cross)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -10,7 +10,8 @@ windows=x86_64-pc-windows-gnu
 
 step() { printf -- '-- %s (after %ds)\n' "$1" "$SECONDS"; }
 
-if command -v rustup >/dev/null && rustup target add "$arm" "$windows" 2>/dev/null; then
+sysroot=$(rustc --print sysroot 2>/dev/null || true)
+if [ -d "$sysroot/lib/rustlib/$arm/lib" ] && [ -d "$sysroot/lib/rustlib/$windows/lib" ]; then
   for each in "$arm" "$windows"; do
     step "$each"
     RUSTFLAGS="-D warnings" cargo check --locked --lib --bins --target "$each"
