@@ -211,6 +211,23 @@ check("switching off: the language, the file, all, and back", function()
   end
 end)
 
+check(":CosecMode outlives :CosecRestart, and arguments are completed", function()
+  equal(e:lua("return vim.fn.getcompletion('CosecToggle ', 'cmdline')"), { "all", "language", "file" })
+  equal(e:lua("return vim.fn.getcompletion('CosecMode s', 'cmdline')"), { "security" })
+  ok(vim.tbl_contains(e:lua("return vim.fn.getcompletion('CosecProfile ', 'cmdline')"), "small"), "profiles")
+  e:keys("<Esc>")
+  local id = e:lua("return require('cosec.client').state.id")
+  e:lua("vim.cmd.CosecMode('off')\nvim.cmd.CosecRestart()")
+  e:wait(
+    "another client",
+    ("local s = require('cosec.client').state return s.id and s.id ~= %d and s.status ~= nil"):format(id)
+  )
+  equal(e:lua("return require('cosec.client').state.status.mode"), "off")
+  e:lua("vim.cmd.CosecMode('cosec')")
+  suggestion()
+  e:wait("the mode", "return require('cosec.client').state.status.mode == 'cosec'")
+end)
+
 check("an excluded file: nothing, and the status says why", function()
   e:keys("<Esc>")
   e:lua("vim.cmd.edit({ args = { ... }, bang = true })", file(".env", { "PASSWORD=" }))
@@ -266,9 +283,17 @@ check("a missing and a non-executable server: one sentence each, and health has 
   end
 end)
 
-check("missing models: one sentence with the size, and health has the remedy", function()
+check("missing models and no network: one sentence each, and health has the remedy", function()
   local nothing = dir .. "/cache"
-  local env = { XDG_CACHE_HOME = nothing, HOME = nothing }
+  local nowhere = "http://127.0.0.1:9"
+  local env = {
+    XDG_CACHE_HOME = nothing,
+    HOME = nothing,
+    HF_ENDPOINT = nowhere,
+    PIP_INDEX_URL = nowhere,
+    PIP_RETRIES = "0",
+    PIP_CONFIG_FILE = "/dev/null",
+  }
   local other = driver.start(setup(REAL), { dir .. "/db.py" }, env)
   other:wait("the sentence", "return Test.said('the models are not here yet %(%d+ MB%): `:CosecPull`') == 1")
   other:keys("A")
@@ -279,6 +304,13 @@ check("missing models: one sentence with the size, and health has the remedy", f
   other:lua("vim.cmd('checkhealth cosec')")
   local text = other:lua("return Test.text()")
   ok(text:find("ERROR The models of the profile small are missing") and text:find(":CosecPull downloads"), text)
+  other:lua("vim.cmd.bwipeout()\nvim.cmd.CosecPull()")
+  other:wait("the sentence", "return Test.said('the models cannot be had') == 1", 60)
+  say("     " .. other:lua("return Test.messages[#Test.messages].text"))
+  equal(other:lua("return require('cosec').status()"), "cosec: failed, :CosecStatus")
+  other:lua("vim.cmd('checkhealth cosec')")
+  text = other:lua("return Test.text()")
+  ok(text:find("ERROR The models could not be loaded") and text:find("Connection refused"), text)
   other:stop()
 end)
 

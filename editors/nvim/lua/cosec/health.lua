@@ -133,7 +133,7 @@ local function models(s)
   health.info(("Profile %s, mode %s"):format(s.profile or "?", s.mode or "?"))
   if s.hardened then
     health.ok("Suggestions are hardened by a trained adapter")
-  else
+  elseif m.state == "ready" then
     health.warn(
       ("Suggestions are not hardened: %s"):format(s.note or "no trained adapter takes part"),
       ":CosecProfile default, or :CosecMode cosec"

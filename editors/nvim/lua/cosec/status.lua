@@ -64,20 +64,26 @@ function M.changed()
   M.mention_missing()
 end
 
-local mentioned = false
+---@type table<string, true>
+local mentioned = {}
 
---- Says once that the models are missing, what they take, and what to do.
+--- Says once that models are missing, what they take, and what to do; and once for each reason why they cannot be had.
 ---
 --- It is no prompt, on purpose. The server finds this out at a moment of its own, while somebody may be typing, in Insert
 --- mode or in Normal mode, and `vim.ui.select` would take their keys: `10G` would choose entry 10. A message takes none,
 --- stays in `:messages`, and the status line repeats it until it is mended.
 function M.mention_missing()
-  local status = client.state.status
-  local m = status and status.models or {}
-  if mentioned or m.state ~= "missing" then
+  local m = (client.state.status or {}).models or {}
+  local key = m.state == "failed" and (m.reason or "failed") or m.state
+  if (m.state ~= "missing" and m.state ~= "failed") or mentioned[key] then
     return
   end
-  mentioned = true
+  mentioned[key] = true
+  if m.state == "failed" then
+    -- The rest of it, source by source, is in the health report.
+    local reason = (m.reason or "the reason is unknown"):match("^[^\n]*"):gsub(":$", "")
+    return client.say(("the models cannot be had, `:checkhealth cosec` has details: %s"):format(reason))
+  end
   local size = m.downloadBytes and (" (%s)"):format(M.size(m.downloadBytes)) or ""
   client.say(("the models are not here yet%s: `:CosecPull` downloads them."):format(size), vim.log.levels.INFO)
 end
