@@ -65,8 +65,8 @@ function toggles(session: Session, status: Status, document: vscode.TextDocument
     run: () => write('languages', withLanguage(languages, language, !on)),
   });
   list.push({
-    label: '$(file) Pause or resume for this file',
-    description: status.document?.completed === false ? (status.document.reason ?? 'not completed') : 'completed, until this window closes',
+    label: status.document?.completed === false ? '$(file) Pause or resume for this file' : '$(file) Pause for this file',
+    description: status.document?.completed === false ? (status.document.reason ?? '') : 'until this window is closed',
     run: () => toggleFile(session, document),
   });
   return list;

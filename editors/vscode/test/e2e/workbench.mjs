@@ -86,6 +86,9 @@ export class Workbench {
     this.context = await chromium.launchPersistentContext(path.join(this.folder, 'browser'), {
       executablePath: this.browserPath,
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      handleSIGINT: false,
+      handleSIGTERM: false,
+      handleSIGHUP: false,
       viewport: { width: 1100, height: 700 },
       permissions: ['clipboard-read', 'clipboard-write'],
     });
@@ -144,6 +147,7 @@ export class Workbench {
     await row.dblclick();
     await this.page.locator(`.tab.active[data-resource-name="${name}"]`).waitFor({ timeout: 15_000 });
     await this.page.locator('.editor-group-container.active .monaco-editor.focused').first().waitFor({ timeout: 15_000 });
+    await until(`${name} in the extension host`, async () => (await this.document())?.uri.endsWith(`/${name}`), 15);
     if (line !== undefined) {
       await this.goTo(line);
     }
@@ -162,7 +166,7 @@ export class Workbench {
   /** Asks the probe, which runs beside the extension. */
   async ask(question, parameters = {}) {
     const port = readFileSync(this.probePort, 'utf8');
-    const response = await fetch(`http://127.0.0.1:${port}`, { method: 'POST', body: JSON.stringify({ question, ...parameters }) });
+    const response = await fetch(`http://127.0.0.1:${port}`, { method: 'POST', body: JSON.stringify({ question, ...parameters }), signal: AbortSignal.timeout(20_000) });
     const { answer, error } = await response.json();
     if (error) {
       throw new Error(`${question}: ${error}`);
@@ -172,6 +176,17 @@ export class Workbench {
 
   async document() {
     return this.ask('document');
+  }
+
+  /** Puts a text into the active editor, with the cursor where `‸` stands. */
+  async place(text) {
+    const at = text.indexOf('‸');
+    const before = text.slice(0, at).split('\n');
+    await this.ask('command', { id: 'workbench.action.focusActiveEditorGroup' }); // a click on the status bar takes the focus
+    await this.ask('replace', { text: text.replace('‸', ''), line: before.length - 1, character: before.at(-1).length });
+    const position = `Ln ${before.length}, Col ${before.at(-1).length + 1}`;
+    await until(`the cursor at ${position}`, async () => (await this.page.locator('.statusbar-item[id="status.editor.selection"]').textContent()).includes(position), 10);
+    await this.waitForNoGhost();
   }
 
   async text() {

@@ -5,6 +5,7 @@ const vscode = require('vscode');
 
 const questions = {
   command: ({ id, args }) => vscode.commands.executeCommand(id, ...(args ?? [])),
+  editors: () => vscode.window.visibleTextEditors.map((editor) => editor.document.uri.toString()),
   document: () => {
     const editor = vscode.window.activeTextEditor;
     return editor && { text: editor.document.getText(), line: editor.selection.active.line, character: editor.selection.active.character, language: editor.document.languageId, uri: editor.document.uri.toString() };
@@ -15,6 +16,8 @@ const questions = {
     const at = new vscode.Position(line, character);
     editor.selection = new vscode.Selection(at, at);
   },
+  configure: ({ name, value }) => vscode.workspace.getConfiguration().update(name, value ?? undefined, vscode.ConfigurationTarget.Global),
+  configured: ({ name }) => vscode.workspace.getConfiguration().get(name),
   extensions: () => vscode.extensions.all.map((extension) => [extension.id, extension.isActive]),
 };
 
