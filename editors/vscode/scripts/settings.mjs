@@ -11,6 +11,7 @@ const PROTOCOL = path.join(here, '..', '..', '..', 'docs', 'PROTOCOL.md');
 /** Where this editor's default is another than the server's, and why. */
 const OWN_DEFAULTS = {
   earlyAnswerMs: { value: 1, why: 'In VS Code the first whole line is shown at once, and the rest as it is complete.' },
+  candidates: { value: 3, why: 'In VS Code Alt+] and Alt+[ go through them.' },
   download: { value: 'ask', why: 'VS Code asks once per profile, with the size.' },
 };
 

@@ -20,7 +20,12 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   const show = () => {
     statusBar.show(current.view, pausedHere());
   };
+  const pull = () => {
+    transfers.begin();
+    void current.command('cosec-ls.pull');
+  };
   context.subscriptions.push(
+    vscode.commands.registerCommand('cosec.downloadModels', pull),
     output,
     statusBar,
     explain,
@@ -28,8 +33,11 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       show();
       if (view.kind === 'running') {
         const models = view.status?.models;
+        if (models) {
+          transfers.follow(models, pull);
+        }
         if (models?.state === 'missing' && readString('download') === 'ask') {
-          void transfers.ask(models, () => void current.command('cosec-ls.pull'));
+          void transfers.ask(models, pull);
         }
       } else {
         transfers.clear();
@@ -67,7 +75,6 @@ function commands(context: vscode.ExtensionContext, current: Session, explain: E
     register('cosec.openSettings', () => vscode.commands.executeCommand('workbench.action.openSettings', `@ext:${context.extension.id}`)),
     register('cosec.howToInstall', () => vscode.commands.executeCommand('markdown.showPreview', vscode.Uri.joinPath(context.extensionUri, 'walkthrough', 'install.md'))),
     register('cosec.walkthrough', () => vscode.commands.executeCommand('workbench.action.openWalkthrough', `${context.extension.id}#cosec.start`, false)),
-    register('cosec.downloadModels', () => current.command('cosec-ls.pull')),
     register('cosec.toggleFile', () => {
       const document = vscode.window.activeTextEditor?.document;
       return document && toggleFile(current, document);

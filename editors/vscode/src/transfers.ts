@@ -15,6 +15,8 @@ interface Shown {
 export class Transfers {
   private readonly shown = new Map<ProgressToken, Shown>();
   private asking = false;
+  private fetching = false;
+  private failure: string | undefined;
 
   constructor(private readonly memory: vscode.Memento) {}
 
@@ -34,6 +36,29 @@ export class Transfers {
     if (choice === 'Download') {
       pull();
     }
+  }
+
+  /** Says once why a download has failed; the status bar goes on saying it. */
+  follow(models: Models, pull: () => void): void {
+    if (models.state === 'failed') {
+      if (this.fetching && models.reason !== this.failure) {
+        this.failure = models.reason;
+        void vscode.window.showErrorMessage(`The models could not be downloaded: ${models.reason}`, 'Try again').then((choice) => {
+          if (choice) {
+            pull();
+          }
+        });
+      }
+    } else if (models.state === 'ready') {
+      this.failure = undefined;
+    }
+    this.fetching = models.state === 'fetching' || (this.fetching && models.state === 'loading');
+  }
+
+  /** The user has asked for a download: its failure is to be said, and said again. */
+  begin(): void {
+    this.fetching = true;
+    this.failure = undefined;
   }
 
   /** VS Code's window progress, which the language client would take, has no button to cancel: a notification has. */

@@ -1,7 +1,6 @@
 // Takes the pictures of the guides, small and cropped. Look at each of them before it is committed.
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { QUERY } from './fixtures.mjs';
 import { until } from './workbench.mjs';
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -18,57 +17,55 @@ export async function takePictures(w, folder) {
   await w.ask('configure', { name: 'workbench.activityBar.location', value: 'hidden' });
   await w.ask('configure', { name: 'breadcrumbs.enabled', value: false });
 
-  await w.place(QUERY);
-  await w.type('(');
-  await w.waitForGhost();
+  await w.place(SEARCH);
+  await w.type(' ');
+  await w.waitForGhost(60, (text) => text.includes('\n'));
   await idle();
   await w.page.mouse.move(900, 300);
-  await shoot('ghost-text.png', { x: 0, y: 35, width: 700, height: 225 });
+  await shoot('ghost-text.png', { x: 0, y: 35, width: 720, height: 265 });
   await w.openMenu();
   await w.page.mouse.move(900, 500);
   await pause(300);
-  await shoot('menu.png', { x: 170, y: 0, width: 620, height: 310 });
+  await shoot('menu.png', { x: 170, y: 0, width: 620, height: 325 });
   await w.press('Escape');
   await pause(300);
   const bar = await w.statusItem().boundingBox();
   await shoot('status.png', { x: Math.max(0, bar.x - 330), y: bar.y, width: Math.min(bar.width + 330, 960), height: bar.height });
 
-  await w.ask('command', { id: 'workbench.action.closeSidebar' });
-  await w.place(process.env.COSEC_PICTURE_TEXT ?? INTERVENTIONS);
-  await w.type(' ');
-  await w.waitForGhost();
-  await idle();
+  await w.page.setViewportSize({ width: 820, height: 640 });
   await w.command('CoSec: Explain the Last Suggestion');
-  await w.ask('command', { id: 'workbench.action.toggleMaximizeEditorGroup' }).catch(() => undefined);
+  await w.webview('.code .token');
+  await w.ask('command', { id: 'workbench.action.toggleMaximizeEditorGroup' });
   for (const [name, theme] of [['dark', 'Default Dark Modern'], ['light', 'Default Light Modern'], ['high-contrast', 'Default High Contrast']]) {
     await w.ask('configure', { name: 'workbench.colorTheme', value: theme });
     const frame = await w.webview('.code .token');
     await pause(1200);
-    await frame.evaluate(() => document.querySelector('.code .token[aria-selected="true"]').focus());
+    await frame.evaluate(() => document.querySelector('.code .token.intervened')?.focus());
     const height = await frame.evaluate(() => document.querySelector('main').getBoundingClientRect().bottom);
-    const box = await w.page.locator('iframe.webview.ready, iframe.webview').first().boundingBox();
-    await shoot(`explain-${name}.png`, { x: box.x, y: box.y, width: Math.min(box.width, 760), height: Math.min(height + 14, box.height) });
+    const box = await w.page.locator('iframe.webview').first().boundingBox();
+    await shoot(`explain-${name}.png`, { x: box.x, y: box.y, width: box.width, height: Math.min(height + 14, box.height) });
   }
   await w.ask('configure', { name: 'workbench.colorTheme', value: 'Default Dark Modern' });
   await w.ask('command', { id: 'workbench.action.closeActiveEditor' });
+  await w.page.setViewportSize({ width: 1000, height: 720 });
   await w.ask('command', { id: 'cosec.walkthrough' });
   await w.page.locator('.gettingStartedContainer .step-title, .gettingStartedContainer h3').first().waitFor();
   await pause(1500);
-  await shoot('walkthrough.png', { x: 0, y: 35, width: 960, height: 500 });
+  await shoot('walkthrough.png', { x: 0, y: 35, width: 1000, height: 660 });
   await w.ask('command', { id: 'workbench.action.closeActiveEditor' });
   await w.page.setViewportSize({ width: 1100, height: 700 });
   await w.ask('configure', { name: 'workbench.activityBar.location', value: null });
   await w.ask('command', { id: 'workbench.view.explorer' });
 }
 
-// Where the small model is known to step in: a temporary file, a hash, a shell.
-const INTERVENTIONS = `"""Exports of the shop."""
+// Where the small model is known to step in.
+const SEARCH = `"""Search in the shop."""
 
-import subprocess
+import sqlite3
 
 
-def archive(folder: str, target: str):
-    """Pack \`folder\` into the archive \`target\`; both names come from a form."""
-    return‸
+def search(db: sqlite3.Connection, word: str):
+    """Return all articles whose title has \`word\` in it."""
+    cursor = db.cursor()
+    query =‸
 `;
-

@@ -21,8 +21,9 @@ export async function until(what, look, seconds = 30, everyMs = 50) {
 
 /** One user: settings, extensions and home of their own, nothing of the machine's. */
 export class Workbench {
-  constructor({ folder, codeServer, browser, settings = {} }) {
+  constructor({ folder, codeServer, browser, settings = {}, env = {} }) {
     this.folder = folder;
+    this.extraEnv = env;
     this.entry = path.join(codeServer, 'node_modules', 'code-server', 'out', 'node', 'entry.js');
     this.browserPath = browser;
     this.userData = path.join(folder, 'user-data');
@@ -56,7 +57,7 @@ export class Workbench {
 
   get env() {
     const cache = process.env.XDG_CACHE_HOME ?? path.join(process.env.HOME, '.cache');
-    return { ...process.env, HOME: this.home, XDG_CACHE_HOME: cache, XDG_CONFIG_HOME: path.join(this.home, '.config'), XDG_DATA_HOME: path.join(this.home, '.local', 'share'), PATH: '/usr/local/bin:/usr/bin:/bin', COSEC_PROBE: this.probePort };
+    return { ...process.env, HOME: this.home, XDG_CACHE_HOME: cache, XDG_CONFIG_HOME: path.join(this.home, '.config'), XDG_DATA_HOME: path.join(this.home, '.local', 'share'), PATH: '/usr/local/bin:/usr/bin:/bin', COSEC_PROBE: this.probePort, ...this.extraEnv };
   }
 
   writeSettings(changes) {
