@@ -12,7 +12,7 @@ let session: Session | undefined;
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   const output = vscode.window.createOutputChannel('CoSec', { log: true });
-  const transfers = new Transfers(context.globalState);
+  const transfers = new Transfers(context.globalState, output);
   const current = new Session(context.extensionPath, output, transfers);
   session = current;
   const statusBar = new StatusBar();
@@ -79,8 +79,8 @@ function commands(context: vscode.ExtensionContext, current: Session, explain: E
       const document = vscode.window.activeTextEditor?.document;
       return document && toggleFile(current, document);
     }),
-    register('cosec.nextCandidate', () => current.suggestions?.cycle('showNext')),
-    register('cosec.previousCandidate', () => current.suggestions?.cycle('showPrevious')),
+    register('cosec.nextCandidate', () => current.suggestions?.cycle(1)),
+    register('cosec.previousCandidate', () => current.suggestions?.cycle(-1)),
     register('cosec.dismiss', () => current.suggestions?.dismiss()),
   ];
 }

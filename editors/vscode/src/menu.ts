@@ -34,6 +34,9 @@ function entries(session: Session, status: Status, document: vscode.TextDocument
   if (status.models.state === 'missing') {
     list.push({ label: `$(cloud-download) Download the models (${bytes(status.models.downloadBytes)})`, run: () => vscode.commands.executeCommand('cosec.downloadModels') });
   }
+  if (status.models.state === 'failed') {
+    list.push({ label: '$(cloud-download) Try to get the models again', run: () => vscode.commands.executeCommand('cosec.downloadModels') });
+  }
   list.push(separator('Suggestions'), ...toggles(session, status, document));
   list.push(
     separator('How'),

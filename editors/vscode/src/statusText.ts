@@ -34,7 +34,7 @@ function running(status: Status, paused: boolean): Shown {
   const details = detailsOf(status);
   const models = status.models;
   if (models.state === 'failed') {
-    return { text: '$(error) CoSec', summary: `The models cannot be used: ${models.reason}`, details, severity: 'error' };
+    return { text: '$(error) CoSec', summary: `The models cannot be used: ${firstLine(models.reason)}`, details, severity: 'error' };
   }
   if (models.state === 'missing') {
     return {
@@ -93,6 +93,11 @@ function speedText(tokensPerSecond: number): string {
 
 export function percent(done: number, total: number): string {
   return total > 0 ? `${String(Math.min(100, Math.floor((100 * done) / total)))} %` : '0 %';
+}
+
+/** A reason may go on with a line for each source that was tried; the first one says what it is about. */
+export function firstLine(reason: string): string {
+  return (reason.trim().split('\n')[0] ?? '').replace(/:$/, '');
 }
 
 export function bytes(count: number): string {

@@ -32,18 +32,20 @@ interface Question extends Place {
   giveUp: vscode.CancellationTokenSource;
   /** What VS Code was given. */
   shown: Answer;
-  /** Everything that the server has for this place; set where more is asked for than was shown first. */
-  whole?: Promise<Answer | undefined>;
-  /** VS Code will not ask again at this place by itself. */
+  /** All candidates, where they were asked for. */
+  all?: Promise<Answer | undefined>;
+  /** Which of them is on the screen. */
+  at: number;
+  /** VS Code asks once by hand at one place, and has done so. */
   spent: boolean;
-  /** Several candidates were asked for. */
-  candidates: boolean;
 }
 
 export class Suggestions implements vscode.Disposable {
   private last: Question | undefined;
   /** The question that VS Code is being told to ask again, and what it gets. */
   private handingOver: { question: Question; answer: Answer } | undefined;
+  /** VS Code is being told to ask what was asked before, for which nobody pressed a key. */
+  private askingAgain = false;
   private readonly subscriptions: vscode.Disposable[] = [];
 
   constructor(private readonly client: LanguageClient) {
@@ -74,31 +76,29 @@ export class Suggestions implements vscode.Disposable {
     if (handedOver && same(handedOver.question, place)) {
       return this.convert(handedOver.answer, token);
     }
-    const byHand = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke && !handedOver;
-    const answer = byHand ? await this.askByHand(place, params, token) : await this.askTyped(place, params, token);
+    const invoked = context.triggerKind === vscode.InlineCompletionTriggerKind.Invoke;
+    const byHand = invoked && !handedOver && !this.askingAgain;
+    const more = byHand && this.last !== undefined && same(this.last, place) && this.last.shown.length > 0;
+    const answer = more ? await this.askForMore(place, params, token) : await this.ask(byHand ? 1 : 2, invoked, place, params, token);
     return answer && this.convert(answer, token);
   }
 
   /** Where VS Code has spent its one question by hand: asks for the other candidates, and steps among them. */
-  async cycle(step: 'showNext' | 'showPrevious'): Promise<void> {
+  async cycle(step: 1 | -1): Promise<void> {
     const question = this.last;
     if (!question || !this.isHere(question)) {
-      await vscode.commands.executeCommand(`editor.action.inlineSuggest.${step}`);
+      await vscode.commands.executeCommand(step === 1 ? 'editor.action.inlineSuggest.showNext' : 'editor.action.inlineSuggest.showPrevious');
       return;
     }
-    if (!question.candidates) {
-      question.candidates = true;
-      question.whole = this.askForAll(question, 1);
-    }
-    const answer = await question.whole;
+    const answer = await (question.all ??= this.askForAll(question, 1));
     if (this.last !== question || !this.isHere(question)) {
       return;
     }
-    void setContext('cosec.moreCandidates', false);
-    if (!answer || answer.length < 2) {
-      return;
+    void setContext('cosec.moreCandidates', false); // VS Code has them all, and needs no help from here on
+    if (answer && answer.length > 1) {
+      const at = (question.at + step + answer.length) % answer.length;
+      await this.handOver(question, [...answer.slice(at), ...answer.slice(0, at)], ['hide', 'trigger']); // the wanted one first
     }
-    await this.handOver(question, answer, ['hide', 'trigger', step]);
   }
 
   /** Hides what is shown, and gives up what is still being written. */
@@ -112,14 +112,17 @@ export class Suggestions implements vscode.Disposable {
   async again(): Promise<void> {
     const question = this.last;
     if (question && question.shown.length === 0 && !question.spent && this.isHere(question)) {
-      question.spent = true;
-      await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger');
+      this.askingAgain = true;
+      await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger').then(undefined, () => undefined);
+      this.askingAgain = false;
     }
   }
 
-  private async askTyped(place: Place, params: InlineCompletionParams, token: vscode.CancellationToken): Promise<Answer | undefined> {
-    const question = this.begin(place, { ...params, context: { ...params.context, triggerKind: 2 } });
-    const answer = await this.waitedFor(question, token, this.send(question.params, question.giveUp.token));
+  private async ask(kind: 1 | 2, spent: boolean, place: Place, params: InlineCompletionParams, token: vscode.CancellationToken): Promise<Answer | undefined> {
+    const question = this.begin(place, params);
+    question.spent = spent;
+    const first = this.send({ ...params, context: { ...params.context, triggerKind: kind } }, question.giveUp.token);
+    const answer = await this.waitedFor(question, token, first);
     if (answer && answer.length > 0 && this.last === question) {
       question.shown = answer;
       void this.showTheRest(question);
@@ -127,30 +130,32 @@ export class Suggestions implements vscode.Disposable {
     return answer;
   }
 
-  /** All candidates where something is shown already (that is what the keys for the next one ask for), else the first. */
-  private async askByHand(place: Place, params: InlineCompletionParams, token: vscode.CancellationToken): Promise<Answer | undefined> {
-    const more = this.last !== undefined && same(this.last, place) && this.last.shown.length > 0;
-    const question = this.begin(place, { ...params, context: { ...params.context, triggerKind: 1 } });
-    question.candidates = true;
+  /** Something is shown, and VS Code asks by hand: the keys for the next candidate do that. Two are enough to go on. */
+  private async askForMore(place: Place, params: InlineCompletionParams, token: vscode.CancellationToken): Promise<Answer | undefined> {
+    const question = this.begin(place, params);
     question.spent = true;
-    let first: (answer: Answer) => void = () => undefined;
-    const firstWhole = new Promise<Answer>((resolve) => (first = resolve));
-    const whole = this.askForAll(question, 1, (soFar) => {
-      if (!more && soFar.length > 1) {
-        first(soFar.slice(0, 1)); // a second has begun, so the first is whole
+    let enough: (answer: Answer) => void = () => undefined;
+    const two = new Promise<Answer>((resolve) => (enough = resolve));
+    const all = this.askForAll(question, 1, (soFar) => {
+      if (soFar.length > 1) {
+        enough(soFar);
       }
     });
-    question.whole = whole;
-    const answer = await this.waitedFor(question, token, Promise.race([whole, firstWhole]));
-    question.shown = answer ?? [];
-    void setContext('cosec.moreCandidates', !more && (answer?.length ?? 0) > 0);
+    question.all = all;
+    const answer = await this.waitedFor(question, token, Promise.race([two, all]));
+    if (answer && this.last === question) {
+      question.shown = answer;
+      question.at = answer.length > 1 ? 1 : 0;
+      void all.then((whole) => this.last === question && setContext('cosec.moreCandidates', (whole?.length ?? 0) > answer.length));
+      void setContext('cosec.moreCandidates', answer.length > 1);
+    }
     return answer;
   }
 
   private begin(place: Place, params: InlineCompletionParams): Question {
     this.forget();
     // The one before needs no cancellation: for the server a newer question takes its place, or goes on with its work.
-    const question: Question = { ...place, params, giveUp: new vscode.CancellationTokenSource(), shown: [], spent: false, candidates: false };
+    const question: Question = { ...place, params, giveUp: new vscode.CancellationTokenSource(), shown: [], at: 0, spent: false };
     this.last = question;
     return question;
   }
@@ -164,19 +169,21 @@ export class Suggestions implements vscode.Disposable {
 
   /** The same question, for all of its answer; shown if it is more than what is shown. */
   private async showTheRest(question: Question): Promise<void> {
-    const whole = this.askForAll(question, 2);
-    question.whole = whole;
     const writing = setTimeout(() => void setContext('cosec.writing', true), 30);
-    const answer = await whole;
+    const answer = await this.askForAll(question, 2);
     clearTimeout(writing);
     void setContext('cosec.writing', false);
-    if (!answer || answer.length === 0 || equal(answer, question.shown) || this.last !== question || !this.isHere(question)) {
+    if (this.last !== question || !this.isHere(question)) {
       return;
     }
-    question.shown = answer;
-    question.spent = true;
-    await this.handOver(question, answer, ['trigger']);
-    void setContext('cosec.moreCandidates', this.last === question);
+    if (answer && answer.length > 0 && !equal(answer, question.shown)) {
+      // What the user has asked for by hand VS Code would not ask again, were it not hidden first.
+      await this.handOver(question, answer, question.spent ? ['hide', 'trigger'] : ['trigger']);
+      question.spent = true;
+    }
+    if (question.spent && this.last === question) {
+      void setContext('cosec.moreCandidates', true);
+    }
   }
 
   private async handOver(question: Question, answer: Answer, commands: string[]): Promise<void> {

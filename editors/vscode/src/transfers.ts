@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 import type { LanguageClient, ProgressToken, WorkDoneProgressBegin, WorkDoneProgressEnd, WorkDoneProgressReport } from 'vscode-languageclient/node';
 import type { Models } from './protocol';
-import { bytes } from './statusText';
+import { bytes, firstLine } from './statusText';
 
 type Progress = WorkDoneProgressBegin | WorkDoneProgressReport | WorkDoneProgressEnd;
 
@@ -18,7 +18,10 @@ export class Transfers {
   private fetching = false;
   private failure: string | undefined;
 
-  constructor(private readonly memory: vscode.Memento) {}
+  constructor(
+    private readonly memory: vscode.Memento,
+    private readonly output: vscode.LogOutputChannel,
+  ) {}
 
   /** Asks once per profile, for as long as VS Code remembers; the menu offers the download whenever something is missing. */
   async ask(models: Extract<Models, { state: 'missing' }>, pull: () => void): Promise<void> {
@@ -43,9 +46,13 @@ export class Transfers {
     if (models.state === 'failed') {
       if (this.fetching && models.reason !== this.failure) {
         this.failure = models.reason;
-        void vscode.window.showErrorMessage(`The models could not be downloaded: ${models.reason}`, 'Try again').then((choice) => {
-          if (choice) {
+        this.output.error(models.reason);
+        const sentence = `The models could not be downloaded: ${firstLine(models.reason)}. The output has what each source said.`;
+        void vscode.window.showErrorMessage(sentence, 'Try again', 'Show output').then((choice) => {
+          if (choice === 'Try again') {
             pull();
+          } else if (choice) {
+            this.output.show();
           }
         });
       }

@@ -39,6 +39,8 @@ test('what is missing or failed says so in words, pause or not', () => {
   assert.match(missing.summary, /“small”.*491 MB/);
   const failed = statusText({ kind: 'running', status: status({ models: { state: 'failed', reason: 'no network' } }) }, true);
   assert.match(failed.summary, /no network/);
+  const long = statusText({ kind: 'running', status: status({ models: { state: 'failed', reason: 'could not get it:\n  hub: no\n  pip: no' } }) }, false);
+  assert.equal(long.summary, 'The models cannot be used: could not get it');
   assert.equal(failed.severity, 'error');
 });
 

@@ -50,6 +50,20 @@ async function closeMenu(w) {
   await w.page.locator('.quick-input-widget').first().waitFor({ state: 'hidden' });
 }
 
+/** With draws that differ, for a small model is sure of most lines; and as it was afterwards, whatever happens. */
+function withSettings(settings, run) {
+  return async (w) => {
+    const configure = (value) => Promise.all(Object.keys(settings).map((name) => w.ask('configure', { name, value: value(name) })));
+    await configure((name) => settings[name]);
+    try {
+      await idle(w);
+      return await run(w);
+    } finally {
+      await configure(() => null);
+    }
+  };
+}
+
 export const CHECKS = [
   [
     'ghost text comes as one types, Tab takes all of it, one undo gives it back',
@@ -162,35 +176,55 @@ export const CHECKS = [
     },
   ],
   [
-    'another suggestion is shown by Alt+]',
-    async (w) => {
-      if ((await w.ask('configured', { name: 'cosec-ls.candidates' })) === null) {
-        throw new Error('the server has no setting “candidates”');
-      }
+    'another suggestion is shown by Alt+], and the first one again by Alt+[',
+    withSettings({ 'cosec-ls.temperature': 1.2 }, async (w) => {
+      await w.openFile('find_user.py');
       const first = await query(w);
+      const before = await requests(w);
       await w.press('Alt+BracketRight');
-      const second = await w.waitForGhost(60, (text) => text !== '' && text !== first);
+      const second = await w.waitForGhost(90, (text) => text !== '' && text !== first);
+      const asked = (await requests(w)) - before;
       await w.press('Alt+BracketLeft');
-      await w.waitForGhost(10, (text) => text === first);
-      return JSON.stringify([first, second]);
-    },
+      await w.waitForGhost(90, (text) => text === first);
+      return `${asked} request of the models; ${JSON.stringify([first, second])}`;
+    }),
   ],
   [
-    'another suggestion is shown where the first one came in two steps',
-    async (w) => {
+    'where the first one came in two steps, too, and back again',
+    withSettings({ 'cosec-ls.temperature': 1.2 }, async (w) => {
       await w.openFile('settings.py');
       await w.place(BODY.replace('check every value', 'complain of unknown names'));
       await w.press('Enter');
       await w.waitForGhost();
       await idle(w);
       const first = await w.ghost();
+      assert.ok(first.includes('\n'), 'it has one line only');
       await w.startCounting();
       await w.press('Alt+BracketRight');
-      const second = await w.waitForGhost(60, (text) => text !== '' && text !== first);
+      const second = await w.waitForGhost(90, (text) => text !== '' && text !== first);
       const { without, frames } = await w.counted();
-      assert.ok(without <= 3, `${without} of ${frames} frames without ghost text`);
-      return `${without} of ${frames} frames without ghost text; ${JSON.stringify(second)}`;
-    },
+      await w.press('Alt+BracketLeft');
+      await w.waitForGhost(10, (text) => text === first);
+      assert.ok(without <= 6, `${without} of ${frames} frames without ghost text`);
+      return `${without} of ${frames} frames without ghost text`;
+    }),
+  ],
+  [
+    'a suggestion that is asked for by hand comes, and its other candidates',
+    withSettings({ 'cosec-ls.temperature': 1.2, 'cosec-ls.automatic': false }, async (w) => {
+      await w.place(BODY.replace('check every value', 'say which are not known'));
+      await w.press('Enter');
+      await pause(1000);
+      assert.equal(await w.ghost(), '', 'it came by itself');
+      await w.ask('command', { id: 'editor.action.inlineSuggest.trigger' });
+      await w.waitForGhost();
+      await idle(w);
+      await pause(500);
+      const first = await w.ghost();
+      await w.press('Alt+BracketRight');
+      await w.waitForGhost(90, (text) => text !== '' && text !== first);
+      await idle(w);
+    }),
   ],
   [
     'the menu says the state, and pauses everything, a language and a file',

@@ -40,7 +40,7 @@ export async function takePictures(w, folder) {
     await w.ask('configure', { name: 'workbench.colorTheme', value: theme });
     const frame = await w.webview('.code .token');
     await pause(1200);
-    await frame.evaluate(() => document.querySelector('.code .token.intervened')?.focus());
+    await frame.evaluate(() => (document.querySelectorAll('.code .token.intervened')[1] ?? document.querySelector('.code .token')).focus());
     const height = await frame.evaluate(() => document.querySelector('main').getBoundingClientRect().bottom);
     const box = await w.page.locator('iframe.webview').first().boundingBox();
     await shoot(`explain-${name}.png`, { x: box.x, y: box.y, width: box.width, height: Math.min(height + 14, box.height) });
