@@ -91,9 +91,9 @@ export function configuration(markdown) {
     },
     'cosec-ls.trace.server': {
       type: 'string',
-      enum: ['off', 'messages', 'verbose'],
-      default: 'off',
-      markdownDescription: 'Whether what the extension and the server say to each other is written to the output. `verbose` writes your code there as well.',
+      enum: ['messages', 'verbose'],
+      default: 'messages',
+      markdownDescription: 'What of the messages between the extension and the server is written to the output once its log level is *Trace*: their names, or with `verbose` all of them, and so your code as well.',
       order: 1,
     },
   };

@@ -1,5 +1,5 @@
 // Installs the package into an empty VS Code and tries everything in it for real. A line per check.
-// Usage: node main.mjs --server PROGRAM --code-server FOLDER --browser PROGRAM [--only WORD] [--pictures FOLDER] [--failed FOLDER]
+// Usage: node main.mjs --server PROGRAM --code-server FOLDER --browser PROGRAM [--only PATTERN] [--pictures FOLDER] [--failed FOLDER]
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ const CHECK_MS = 120_000;
 let failures = 0;
 const workbenches = [];
 async function check(w, name, run) {
-  if (values.only && !name.includes(values.only)) {
+  if (values.only && !new RegExp(values.only).test(name)) {
     return;
   }
   const begin = Date.now();
@@ -105,11 +105,14 @@ async function all() {
   try {
     await w.start();
     await check(w, 'the first ghost text, from an empty installation', () => firstGhost(w, folder));
+    if (!w.page) {
+      await w.open(folder);
+    }
     if (values.pictures) {
       await takePictures(w, values.pictures);
     }
     await w.ask('configure', { name: 'cosec-ls.profile', value: 'small' });
-    await until('the small profile', async () => (await w.status()).profile === 'small', 20);
+    await until('the small profile', async () => (await w.status().catch(() => undefined))?.models.profile === 'small', 60);
     for (const [name, run] of CHECKS) {
       await check(w, name, run);
     }

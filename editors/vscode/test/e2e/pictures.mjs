@@ -12,7 +12,7 @@ export async function takePictures(w, folder) {
     await until('the server to be idle', async () => (await w.status()).busy === false, 60);
     await pause(300);
   };
-  await w.page.setViewportSize({ width: 960, height: 560 });
+  await w.page.setViewportSize({ width: 960, height: 680 });
   await w.ask('command', { id: 'workbench.action.closeSidebar' });
   await w.ask('configure', { name: 'workbench.activityBar.location', value: 'hidden' });
   await w.ask('configure', { name: 'breadcrumbs.enabled', value: false });
@@ -26,7 +26,7 @@ export async function takePictures(w, folder) {
   await w.openMenu();
   await w.page.mouse.move(900, 500);
   await pause(300);
-  await shoot('menu.png', { x: 170, y: 0, width: 620, height: 325 });
+  await shoot('menu.png', { x: 170, y: 0, width: 620, height: 322 });
   await w.press('Escape');
   await pause(300);
   const bar = await w.statusItem().boundingBox();
