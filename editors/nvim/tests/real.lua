@@ -249,9 +249,19 @@ check("an excluded file: nothing, and the status says why", function()
 end)
 
 check("kill -9 in the middle of a decode: said once, started again, completes again", function()
-  e:lua("vim.api.nvim_buf_set_lines(0, 0, -1, false, { 'class Stack:', '    def pop(self):' })")
-  e:keys("<Esc>Go")
-  e:wait("streaming text", "return Test.ghost() ~= nil and not require('cosec.suggestion').answered(0)", 120)
+  e:wait("the server", READY, 120)
+  -- A question that was answered before it was looked at is no decode to be in the middle of: then another one.
+  local ANSWERED = "return require('cosec.suggestion').answered(0)"
+  for i = 1, 10 do
+    e:keys("<Esc>")
+    e:lua("vim.api.nvim_buf_set_lines(0, 0, -1, false, { ... , '    def pop(self):' })", ("class Stack%d:"):format(i))
+    e:keys("Go")
+    e:wait("some text", "return Test.ghost() ~= nil or require('cosec.suggestion').answered(0)", 120)
+    if not e:lua(ANSWERED) then
+      break
+    end
+  end
+  equal(e:lua(ANSWERED), false, "whether it is answered")
   local pid = e:child(server)
   ok(pid, "the server's process")
   e:lua("Test.messages = {}")
