@@ -4,7 +4,7 @@
 (require 'cl-lib)
 (require 'python)
 
-(defvar cosec-checks-patience 60
+(defvar cosec-checks-patience 180
   "Seconds: a model may have to be loaded, on a machine that does other things too.")
 
 (defvar cosec-checks-way nil "The client under test.")

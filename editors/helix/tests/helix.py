@@ -117,6 +117,7 @@ class Session:
         above, _, _ = text.partition("|")
         self.path.write_text(text.replace("|", "", 1))
         self.line = above.count("\n")
+        self.n_asked_again = 0
         editor = ["hx", "-v", "--log", str(LOG), str(self.path)]
         run(*TMUX, "new-session", "-d", "-x", "100", "-y", "30", *editor)
         wait("Helix", lambda: "NOR" in screen())
@@ -125,11 +126,15 @@ class Session:
         wait("insert mode", lambda: " INS " in screen())
 
     def item(self):
-        """The newest answer's entry, if that question is the newest and has one."""
+        """The newest answer's entry, if that question is the newest. If it has none, as while the models are loaded, it is
+        asked again, by hand."""
         asked = answers()
         if not asked or asked[-1][1] is None:
             return None
         items = asked[-1][1].get("result", {}).get("items")
+        if not items and len(asked) > self.n_asked_again:
+            self.n_asked_again = len(asked)
+            keys("C-x")
         return items[0] if items else None
 
     def pid(self):
@@ -179,25 +184,29 @@ def accept_all_lines(name, text, typed):
     wait("the menu", lambda: shown(item))
     capture(f"{name}-menu")
     passed(f"{name}: the menu shows `{item['label']}`")
-    n_incomplete = 0
-    while "\n" not in suggestion(item):
-        # More of it is being decoded, and typing what is suggested asks for it.
-        n_incomplete += answers()[-1][1]["result"]["isIncomplete"]
-        at = item["textEdit"]["range"]
-        n_typed = at["end"]["character"] - at["start"]["character"]
-        rest = suggestion(item)[n_typed:]
-        if not rest:
-            sys.exit(f"FAILED: {name}: only one line was ever suggested")
+    at = item["textEdit"]["range"]
+    letter = suggestion(item)[at["end"]["character"] - at["start"]["character"]]
+    if answers()[-1][1]["result"]["isIncomplete"] and letter.isalnum():
+        # More of it is being decoded, and typing a word on asks for it.
         n_asked = len(answers())
-        letters(rest[0])
-        typed += rest[0]
+        letters(letter)
+        typed += letter
         buffer = text.replace("|", typed, 1)
         wait("another question", lambda: len(answers()) > n_asked)
+        check(f"{name}: the menu asks again as `{typed}` is typed", answers()[-1][0]["context"]["triggerKind"], 3)
         item = wait("its entry", session.item)
-        wait("the menu", lambda: shown(item))
-    if n_incomplete:
-        kinds = {params["context"]["triggerKind"] for params, _ in answers()}
-        check(f"{name}: the menu asked again as `{typed}` was typed", 3 in kinds, True)
+    while "\n" not in suggestion(item):
+        keys("Escape")
+        wait("normal mode", lambda: " NOR " in screen())
+        keys("A")
+        wait("insert mode", lambda: " INS " in screen())
+        n_asked = len(answers())
+        keys("C-x")
+        wait("another question", lambda: len(answers()) > n_asked)
+        item = wait("its entry", session.item)
+        if "\n" not in suggestion(item) and not answers()[-1][1]["result"]["isIncomplete"]:
+            sys.exit(f"FAILED: {name}: only one line was ever suggested")
+    wait("the menu", lambda: shown(item))
     keys("Tab")
     wait("the documentation", lambda: suggestion(item).split("\n")[1].strip()[:30] in screen())
     capture(f"{name}-documentation")

@@ -319,11 +319,11 @@ mod tests {
     }
 
     proptest! {
-        /// Lines are few, so that ours and the user's are often the same; what the user adds later is unlike ours.
+        /// Lines are few, so that many are alike; ours are unlike the user's, for among equal ones nobody can tell whose is whose.
         #[test]
         fn only_our_lines_go(
             lines in prop::collection::vec("[ab]{1,2}\n", 0..6),
-            ours in prop::collection::vec("[abX]{1,2}\n", 1..4),
+            ours in prop::collection::vec("X[abX]?\n", 1..4),
             at in 0..6usize,
             added in prop::collection::vec((0..10usize, "[yz]{1,3}\n"), 0..4),
         ) {
