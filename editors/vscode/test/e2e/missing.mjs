@@ -93,9 +93,7 @@ export async function MISSING({ check, newWorkbench, folder, work }) {
       await until('the download', async () => (await modelState(w))?.state === 'fetching', 30);
       await until('the share in the status bar', async () => /\d+ %/.test(await w.statusText()), 30);
       const text = await w.statusText();
-      const notification = w.page.locator('.notification-list-item').first();
-      await notification.waitFor({ timeout: 10_000 });
-      await notification.hover();
+      await w.page.locator('.notification-list-item').first().waitFor();
       await w.page.locator('.notification-list-item .monaco-button', { hasText: 'Cancel' }).click();
       await until('the end of it', async () => (await modelState(w))?.state === 'missing', 20);
       await until('the status bar', async () => /not here yet/.test(await w.statusLabel()), 10);

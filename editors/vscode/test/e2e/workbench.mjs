@@ -100,10 +100,11 @@ export class Workbench {
     await this.page?.close();
     rmSync(this.probePort, { force: true });
     this.page = await this.context.newPage();
+    this.page.setDefaultTimeout(60_000);
     const kind = place.endsWith('.code-workspace') ? 'workspace' : 'folder';
-    await this.page.goto(`${this.address}/?${kind}=${encodeURIComponent(place)}`);
+    await this.page.goto(`${this.address}/?${kind}=${encodeURIComponent(place)}`, { timeout: 120_000 });
     await this.page.locator('.monaco-workbench').waitFor({ timeout: 60_000 });
-    await until('the extension host', () => existsSync(this.probePort) && readFileSync(this.probePort, 'utf8') !== '', 60);
+    await until('the extension host', () => existsSync(this.probePort) && readFileSync(this.probePort, 'utf8') !== '', 120);
   }
 
   async stop() {
@@ -137,18 +138,18 @@ export class Workbench {
     await input.waitFor();
     await input.fill(`>${title}`);
     const row = this.page.locator('.quick-input-list .monaco-list-row', { hasText: title }).first();
-    await row.waitFor({ timeout: 10_000 });
+    await row.waitFor({ timeout: 60_000 });
     await this.press('Enter');
   }
 
   /** Opens a file of the explorer, and puts the cursor at the end of a line (1-based). */
   async openFile(name, line) {
     const row = this.page.locator('.explorer-folders-view .monaco-list-row', { has: this.page.getByText(name, { exact: true }) }).first();
-    await row.waitFor({ timeout: 20_000 });
+    await row.waitFor({ timeout: 60_000 });
     await row.dblclick();
-    await this.page.locator(`.tab.active[data-resource-name="${name}"]`).waitFor({ timeout: 15_000 });
-    await this.page.locator('.editor-group-container.active .monaco-editor.focused').first().waitFor({ timeout: 15_000 });
-    await until(`${name} in the extension host`, async () => (await this.document())?.uri.endsWith(`/${name}`), 15);
+    await this.page.locator(`.tab.active[data-resource-name="${name}"]`).waitFor({ timeout: 60_000 });
+    await this.page.locator('.editor-group-container.active .monaco-editor.focused').first().waitFor({ timeout: 60_000 });
+    await until(`${name} in the extension host`, async () => (await this.document())?.uri.endsWith(`/${name}`), 60);
     if (line !== undefined) {
       await this.goTo(line);
     }
@@ -274,7 +275,8 @@ export class Workbench {
 
   async openMenu() {
     await this.statusItem().click();
-    await this.page.locator('.quick-input-widget:visible .quick-input-title', { hasText: 'CoSec' }).waitFor({ timeout: 10_000 });
+    await this.page.mouse.move(300, 300); // else its tooltip comes, and covers what is clicked next
+    await this.page.locator('.quick-input-widget:visible .quick-input-title', { hasText: 'CoSec' }).waitFor({ timeout: 60_000 });
     await this.page.locator('.quick-input-list .monaco-list-row').first().waitFor();
     return this.page.evaluate(() => [...document.querySelectorAll('.quick-input-list .monaco-list-row')].map((row) => row.getAttribute('aria-label')));
   }
@@ -282,7 +284,7 @@ export class Workbench {
   async choose(text) {
     const input = this.page.locator('.quick-input-widget:visible input').first();
     await input.fill(text);
-    await this.page.locator('.quick-input-list .monaco-list-row', { hasText: text }).first().waitFor({ timeout: 10_000 });
+    await this.page.locator('.quick-input-list .monaco-list-row', { hasText: text }).first().waitFor({ timeout: 60_000 });
     await this.press('Enter');
   }
 
