@@ -38,7 +38,7 @@ fi
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"
 cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 rm -rf "$root/cosec-ls" && mkdir "$root/cosec-ls"
-git ls-files -z --cached --others --exclude-standard -- Cargo.toml Cargo.lock models.toml src adapters docs benches tests \
+git ls-files -z --cached --others --exclude-standard -- Cargo.toml Cargo.lock models.toml src adapters docs editors benches tests \
   | tar --null --files-from=- -cf - | tar -xf - -C "$root/cosec-ls"
 
 check() {
