@@ -10,7 +10,7 @@ use super::plan::{self, Edit, Owner, Plan};
 use super::record::Record;
 
 /// The plugin's files: names below its directory, and their texts. A test holds the list and `editors/nvim` together.
-const PLUGIN: [(&str, &str); 22] = [
+const PLUGIN: [(&str, &str); 23] = [
     ("doc/cosec.txt", include_str!("../../../editors/nvim/doc/cosec.txt")),
     ("lsp/cosec_ls.lua", include_str!("../../../editors/nvim/lsp/cosec_ls.lua")),
     ("lua/cosec/blink.lua", include_str!("../../../editors/nvim/lua/cosec/blink.lua")),
@@ -27,6 +27,7 @@ const PLUGIN: [(&str, &str); 22] = [
     ("lua/cosec/item.lua", include_str!("../../../editors/nvim/lua/cosec/item.lua")),
     ("lua/cosec/keys.lua", include_str!("../../../editors/nvim/lua/cosec/keys.lua")),
     ("lua/cosec/menu.lua", include_str!("../../../editors/nvim/lua/cosec/menu.lua")),
+    ("lua/cosec/place.lua", include_str!("../../../editors/nvim/lua/cosec/place.lua")),
     ("lua/cosec/rpc.lua", include_str!("../../../editors/nvim/lua/cosec/rpc.lua")),
     ("lua/cosec/server.lua", include_str!("../../../editors/nvim/lua/cosec/server.lua")),
     ("lua/cosec/status.lua", include_str!("../../../editors/nvim/lua/cosec/status.lua")),

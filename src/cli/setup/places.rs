@@ -124,7 +124,7 @@ fn is_executable(file: &Path) -> bool {
     file.is_file()
 }
 
-/// What a program prints, if it ends well within [`PATIENCE`]. Graphical programs get no display.
+/// What a program prints, if it ends well within ten seconds. Graphical programs get no display.
 pub fn ask(program: &Path, args: &[&str]) -> Option<String> {
     let mut child = Command::new(program)
         .args(args)
