@@ -26,6 +26,8 @@ export async function showMenu(session: Session): Promise<void> {
     placeHolder: summary,
     matchOnDescription: true,
   });
+  // Else the focus goes back to the status bar, whose tooltip then covers what is beside it.
+  await vscode.commands.executeCommand('workbench.action.focusActiveEditorGroup');
   await chosen?.run?.();
 }
 

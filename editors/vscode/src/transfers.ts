@@ -2,7 +2,7 @@
 import * as vscode from 'vscode';
 import type { LanguageClient, ProgressToken, WorkDoneProgressBegin, WorkDoneProgressEnd, WorkDoneProgressReport } from 'vscode-languageclient/node';
 import type { Models } from './protocol';
-import { bytes, firstLine } from './statusText';
+import { bytes } from './statusText';
 
 type Progress = WorkDoneProgressBegin | WorkDoneProgressReport | WorkDoneProgressEnd;
 
@@ -47,7 +47,7 @@ export class Transfers {
       if (this.fetching && models.reason !== this.failure) {
         this.failure = models.reason;
         this.output.error(models.reason);
-        const sentence = `The models could not be downloaded: ${firstLine(models.reason)}. The output has what each source said.`;
+        const sentence = 'The models could not be downloaded, perhaps for want of a network or its proxy; the output has what each source said.';
         void vscode.window.showErrorMessage(sentence, 'Try again', 'Show output').then((choice) => {
           if (choice === 'Try again') {
             pull();

@@ -102,8 +102,12 @@ export const CHECKS = [
   [
     'a line is taken, and the remainder stays without asking the models again',
     async (w) => {
-      const ghost = await w.ghost();
-      const [firstLine, ...rest] = ghost.split('\n');
+      await w.openFile('settings.py');
+      await w.place(BODY);
+      await w.press('Enter');
+      await w.waitForGhost();
+      await idle(w);
+      const [firstLine, ...rest] = (await w.ghost()).split('\n');
       assert.ok(rest.length > 0, 'there is no second line to keep');
       const before = await requests(w);
       await w.startCounting();
