@@ -50,7 +50,7 @@ local function program()
   else
     health.error(
       ("%s does not say that it is cosec-ls"):format(cmd[1]),
-      "Set the option `cmd` to cosec-ls, or install it again: pip install cosec-ls"
+      "Set the option `cmd` to cosec-ls, or install it again: its wheel with pip, its source with cargo"
     )
   end
   return true

@@ -52,7 +52,7 @@ function M.command()
   if not program or program == "" or not exists(program) then
     local named = cmd and ("`%s`, the option `cmd`,"):format(cmd[1] or "") or "The server cosec-ls"
     local looked = cmd and "is not there" or "is neither on the PATH nor in ~/.cargo/bin or ~/.local/bin"
-    return nil, ("%s %s: install it (`pip install cosec-ls`), or set `cmd`."):format(named, looked)
+    return nil, ("%s %s: install it (its wheel with pip, its source with cargo), or set `cmd`."):format(named, looked)
   end
   if vim.fn.isdirectory(program) == 1 then
     return nil, ("%s is a directory: set `cmd` to the program in it."):format(program)
