@@ -50,6 +50,7 @@ export class Workbench {
       'security.workspace.trust.enabled': false,
       'workbench.colorTheme': 'Default Dark Modern',
       'cosec-ls.idleUnloadMinutes': 0,
+      'cosec-ls.timeBudgetMs': 60000, // a loaded machine is slow, and nobody asks again here
       ...settings,
     };
     this.writeSettings({});
