@@ -36,6 +36,13 @@ export class Session implements vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<View>();
   readonly onDidChange = this.changed.event;
   private timer: NodeJS.Timeout | undefined;
+  /** What was typed in last while no server was running. */
+  private typedIn: vscode.TextDocument | undefined;
+  private readonly typing = vscode.workspace.onDidChangeTextDocument((event) => {
+    if (this.current.kind !== 'running' && event.contentChanges.length > 0) {
+      this.typedIn = event.document;
+    }
+  });
 
   constructor(
     private readonly extensionFolder: string,
@@ -57,6 +64,7 @@ export class Session implements vscode.Disposable {
 
   dispose(): void {
     void this.stop();
+    this.typing.dispose();
     this.changed.dispose();
   }
 
@@ -144,6 +152,10 @@ export class Session implements vscode.Disposable {
     const { client, ended } = running.server;
     this.said.clear();
     this.show({ kind: 'running', status: undefined });
+    if (this.typedIn) {
+      void running.suggestions.typedBefore(this.typedIn);
+      this.typedIn = undefined;
+    }
     client.onNotification('cosec/didChangeStatus', (status: Status) => {
       this.statusChanged(status, generation);
     });

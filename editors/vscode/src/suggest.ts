@@ -118,6 +118,15 @@ export class Suggestions implements vscode.Disposable {
     }
   }
 
+  /** A document was typed in before there was anybody to ask: asks now, if the cursor is in it. */
+  async typedBefore(document: vscode.TextDocument): Promise<void> {
+    if (!this.last && vscode.window.state.focused && vscode.window.activeTextEditor?.document === document) {
+      this.askingAgain = true;
+      await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger').then(undefined, () => undefined);
+      this.askingAgain = false;
+    }
+  }
+
   private async ask(kind: 1 | 2, spent: boolean, place: Place, params: InlineCompletionParams, token: vscode.CancellationToken): Promise<Answer | undefined> {
     const question = this.begin(place, params);
     question.spent = spent;
@@ -169,9 +178,9 @@ export class Suggestions implements vscode.Disposable {
 
   /** The same question, for all of its answer; shown if it is more than what is shown. */
   private async showTheRest(question: Question): Promise<void> {
-    const writing = setTimeout(() => void setContext('cosec.writing', true), 30);
+    // Before anything is shown, so that Escape means this extension from the first frame on.
+    void setContext('cosec.writing', true);
     const answer = await this.askForAll(question, 2);
-    clearTimeout(writing);
     void setContext('cosec.writing', false);
     if (this.last !== question || !this.isHere(question)) {
       return;

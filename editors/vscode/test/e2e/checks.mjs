@@ -22,9 +22,23 @@ async function query(w) {
   return w.ghost();
 }
 
+/**
+ * The server has said all, and it is shown. Between the first lines and the question for the rest it is not busy either, so
+ * it must stay so, with the same text on the screen, for longer than that takes.
+ */
 async function idle(w) {
-  await until('the server to be idle', async () => (await w.status()).busy === false, 60);
-  await pause(150); // what it has said is shown
+  let quiet = { since: Date.now(), text: undefined };
+  await until(
+    'the server to be idle',
+    async () => {
+      const [{ busy }, text] = [await w.status(), await w.ghost()];
+      if (busy || text !== quiet.text) {
+        quiet = { since: Date.now(), text };
+      }
+      return Date.now() - quiet.since >= 500;
+    },
+    60,
+  );
 }
 
 async function requests(w) {
