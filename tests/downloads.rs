@@ -5,17 +5,16 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use cosec_ls::config::{Decoding, Download, DraftTokens, Mode, Settings};
+use cosec_ls::config::{Decoding, Download, Mode, Settings};
 use cosec_ls::engine::local::{LocalEngine, Reuse};
 use cosec_ls::engine::pair::{Choice, Load, LoadError, Pair};
-use cosec_ls::engine::{Backend, Chunk, DocumentId, Finish, PromptBudget, Request, State};
-use cosec_ls::prompt::Prompt;
-use cosec_ls::prompt::stop::StopRules;
+use cosec_ls::engine::{Backend, Chunk, Finish, Request, State};
 use cosec_ls::registry::{
     Environment, Missing, MissingModel, Offline, Presence, Progress, Registry, RegistryOptions,
     Silent,
 };
 
+use crate::support::tiny_pair;
 use crate::support::tiny_site::{OTHER_PROFILE, PROFILE, TinySite};
 
 /// Longer than anything here takes; a test that waits for what never comes fails by it.
@@ -30,24 +29,8 @@ fn start(loader: impl Load, download: Download) -> LocalEngine {
 }
 
 fn request() -> Request {
-    Request {
-        document: DocumentId("a".into()),
-        prompt: Prompt { above: "a = b\n".to_owned(), left: "c".to_owned(), ..Prompt::default() },
-        budget: PromptBudget { prefix_tokens: 100, suffix_tokens: 100 },
-        decoding: Decoding { mode: Mode::Cosec, ..Decoding::default() },
-        draft_tokens: DraftTokens::Fixed(2),
-        seed: 1,
-        sample: 0,
-        stop: StopRules {
-            max_lines: 100,
-            left: "c".to_owned(),
-            lines_below: Vec::new(),
-            tab_width: 4,
-        },
-        max_tokens: 4,
-        deadline: None,
-        resume: Vec::new(),
-    }
+    let decoding = Decoding { mode: Mode::Cosec, ..Decoding::default() };
+    Request { decoding, max_tokens: 4, ..tiny_pair::request("a", Mode::Cosec) }
 }
 
 async fn ask(engine: &LocalEngine) -> Finish {

@@ -7,17 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use cosec_ls::config::{Decoding, DraftTokens, Mode, Settings};
+use cosec_ls::config::{Mode, Settings};
 use cosec_ls::engine::local::{LocalEngine, Reuse};
 use cosec_ls::engine::pair::{self, Choice, Load, LoadError, Pair};
-use cosec_ls::engine::{Backend, Chunk, Decode, DocumentId, Finish, PromptBudget, Request, State};
+use cosec_ls::engine::{Backend, Chunk, Decode, Finish, PromptBudget, Request, State};
 use cosec_ls::kernel::threads::Threads;
-use cosec_ls::prompt::Prompt;
-use cosec_ls::prompt::stop::StopRules;
 use cosec_ls::registry::{Progress, Registry, Silent};
 
 use crate::support::tiny_gguf::with_alignment_0;
-use crate::support::tiny_pair::{PROFILE, TinyPair};
+use crate::support::tiny_pair::{PROFILE, TinyPair, request};
 
 /// Longer than anything here takes; a test that waits for what never comes fails by it.
 const HANG: Duration = Duration::from_secs(60);
@@ -81,27 +79,6 @@ impl Bench {
 
 fn settings() -> Settings {
     Settings { profile: PROFILE.to_owned(), threads: 2, ..Settings::default() }
-}
-
-fn request(name: &str, mode: Mode) -> Request {
-    Request {
-        document: DocumentId(name.into()),
-        prompt: Prompt { above: "a = b\n".to_owned(), left: "c".to_owned(), ..Prompt::default() },
-        budget: PromptBudget { prefix_tokens: 100, suffix_tokens: 100 },
-        decoding: Decoding { mode, alpha: 0.0, ..Decoding::default() },
-        draft_tokens: DraftTokens::Fixed(2),
-        seed: 1,
-        sample: 0,
-        stop: StopRules {
-            max_lines: 100,
-            left: "c".to_owned(),
-            lines_below: Vec::new(),
-            tab_width: 4,
-        },
-        max_tokens: 8,
-        deadline: None,
-        resume: Vec::new(),
-    }
 }
 
 /// How a request ends; fails if it does not.

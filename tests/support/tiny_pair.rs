@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
+use cosec_ls::config::{Decoding, DraftTokens, Mode};
 use cosec_ls::engine::pair::{self, Choice, Pair};
+use cosec_ls::engine::{DocumentId, PromptBudget, Request};
+use cosec_ls::prompt::Prompt;
+use cosec_ls::prompt::stop::StopRules;
 use cosec_ls::registry::{Offline, Registry, RegistryOptions, Silent};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -15,6 +19,28 @@ pub const PROFILE: &str = "tiny";
 
 /// The profile of the same two models, each in the other's role.
 pub const SWAPPED_PROFILE: &str = "tiny-swapped";
+
+/// A short request that every tiny pair can serve.
+pub fn request(name: &str, mode: Mode) -> Request {
+    Request {
+        document: DocumentId(name.into()),
+        prompt: Prompt { above: "a = b\n".to_owned(), left: "c".to_owned(), ..Prompt::default() },
+        budget: PromptBudget { prefix_tokens: 100, suffix_tokens: 100 },
+        decoding: Decoding { mode, alpha: 0.0, ..Decoding::default() },
+        draft_tokens: DraftTokens::Fixed(2),
+        seed: 1,
+        sample: 0,
+        stop: StopRules {
+            max_lines: 100,
+            left: "c".to_owned(),
+            lines_below: Vec::new(),
+            tab_width: 4,
+        },
+        max_tokens: 8,
+        deadline: None,
+        resume: Vec::new(),
+    }
+}
 
 /// A directory with the files of a pair; they go with it.
 pub struct TinyPair {
