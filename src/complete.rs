@@ -16,12 +16,9 @@ use crate::config::{Decoding, Settings};
 use crate::engine::{Backend, DocumentId, Finish, RequestStats, TokenTrace};
 use crate::text::{ByteIdx, Document};
 
-use ahead::Prospect;
-use file_names::FileNames;
 use journal::Journal;
 use memory::Memory;
 use question::Question;
-use trigger::admit;
 
 pub mod ahead;
 pub mod ask;
@@ -316,14 +313,6 @@ impl Completer {
         self.shared.journal.last_reason()
     }
 
-    /// Why nothing would come in this document, wherever its user asked; none if something might.
-    pub fn refusal(&self, prospect: &Prospect, settings: &Settings) -> Option<Reason> {
-        let Some(behind) = prospect.links.paths() else { return Some(Reason::Links) };
-        let names = FileNames::new(&prospect.document, prospect.path.as_deref(), &behind);
-        let rules = self.shared.journal.rules(settings);
-        admit(&prospect.snapshot, &names, Trigger::Invoked, settings, &rules).err()
-    }
-
     /// Ends the question about the document that is being answered.
     fn take_turn(&self, query: &Query) -> CancellationToken {
         self.shared.documents.entry(query.document.clone()).or_default().take_turn()
@@ -343,10 +332,19 @@ impl Completer {
         settings: &Settings,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> Answer {
-        query.links.settle().await;
-        match Question::new(&self.shared, query, settings) {
+        match self.question(query, settings).await {
             Ok(mut question) => question.answer(on_partial).await,
             Err(reason) => Answer::Nothing(reason),
         }
+    }
+
+    /// The question, once it is known where the document's links lead.
+    async fn question<'a>(
+        &'a self,
+        query: Query,
+        settings: &'a Settings,
+    ) -> Result<Question<'a>, Reason> {
+        query.links.settle().await;
+        Question::new(&self.shared, query, settings)
     }
 }

@@ -3,11 +3,13 @@
 //! Passes the very gate that questions pass, and shows a model nothing that a question could not show it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::ask::{File, hint, terms};
 use super::file_names::FileNames;
+use super::file_rules::FileRules;
 use super::trigger::admit;
-use super::{Completer, Links, Trigger};
+use super::{Completer, Links, Reason, Trigger};
 use crate::config::Settings;
 use crate::engine::DocumentId;
 use crate::text::{ByteIdx, Document};
@@ -36,26 +38,38 @@ impl Completer {
         if !settings.prefill_ahead {
             return;
         }
-        let document = &prospect.snapshot;
-        let Some(behind) = prospect.links.paths() else {
-            return tracing::debug!("nothing is evaluated ahead of a file that may be a link");
+        let (names, rules) = match self.admitted(prospect, settings) {
+            Ok(admitted) => admitted,
+            Err(reason) => return tracing::debug!(%reason, "nothing is evaluated ahead"),
         };
-        let names = FileNames::new(&prospect.document, prospect.path.as_deref(), &behind);
-        let rules = self.shared.journal.rules(settings);
-        // Where nothing comes by itself the user may still ask.
-        if let Err(reason) = admit(document, &names, Trigger::Invoked, settings, &rules) {
-            return tracing::debug!(%reason, "nothing is evaluated ahead");
-        }
         let hint = {
             let state = self.shared.backend.state();
             let state = state.borrow();
             let name = prospect.name.as_deref();
-            let file = File { names: &names, name, language: document.language() };
+            let file = File { names: &names, name, language: prospect.snapshot.language() };
             let terms = terms(settings, &rules, file, &state);
             hint(prospect, &terms, settings, &state)
         };
         if let Some(hint) = hint {
             self.shared.backend.prefill(hint);
         }
+    }
+
+    /// Why nothing would come in this document, wherever its user asked; none if something might.
+    pub fn refusal(&self, prospect: &Prospect, settings: &Settings) -> Option<Reason> {
+        self.admitted(prospect, settings).err()
+    }
+
+    /// The gate of questions, for one that the user may ask: where nothing comes by itself they still can.
+    fn admitted(
+        &self,
+        prospect: &Prospect,
+        settings: &Settings,
+    ) -> Result<(FileNames, Arc<FileRules>), Reason> {
+        let behind = prospect.links.paths().ok_or(Reason::Links)?;
+        let names = FileNames::new(&prospect.document, prospect.path.as_deref(), &behind);
+        let rules = self.shared.journal.rules(settings);
+        admit(&prospect.snapshot, &names, Trigger::Invoked, settings, &rules)?;
+        Ok((names, rules))
     }
 }

@@ -6,7 +6,6 @@
 
 use tokio::time::Instant;
 
-use super::question::Question;
 use super::{Answer, Completer, Query, Suggestion, Trigger};
 use crate::config::Settings;
 
@@ -87,8 +86,7 @@ impl Completer {
         settings: &Settings,
         on_partial: &mut (dyn FnMut(&Suggestion) + Send),
     ) -> (Answer, Vec<Suggestion>) {
-        query.links.settle().await;
-        let mut question = match Question::new(&self.shared, query, settings) {
+        let mut question = match self.question(query, settings).await {
             Ok(question) => question,
             Err(reason) => return (Answer::Nothing(reason), Vec::new()),
         };
