@@ -1,3 +1,4 @@
+// What the sources of the extension are held against, besides the compiler.
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(

@@ -1,3 +1,4 @@
+// The page that explains a suggestion: its tokens, its numbers, and that text is never markup.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { escapeHtml, explainHtml, kindOf, visible } from '../src/explainHtml';

@@ -1,3 +1,4 @@
+// Where the server is looked for, in which order, and what is said of a file that is none.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { locate } from '../src/locate';

@@ -1,3 +1,4 @@
+// package.json beside docs/PROTOCOL.md: every setting with its type, default and range.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';

@@ -1,3 +1,4 @@
+// The sentences for what can be wrong with the server.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Crashes, SERIES_MS } from '../src/restart';

@@ -1,3 +1,4 @@
+// What the status bar and its tooltip say in each state.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Models, Status } from '../src/protocol';
